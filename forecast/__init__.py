@@ -1,0 +1,1 @@
+"""Capability forecasting for language-model families."""

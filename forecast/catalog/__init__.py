@@ -1,0 +1,1 @@
+"""Cards in models/ and tasks/, read and validated into records."""

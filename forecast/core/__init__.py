@@ -1,0 +1,1 @@
+"""Records, units, errors and packaged data: what every other layer may use."""

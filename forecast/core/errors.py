@@ -1,0 +1,71 @@
+"""Errors a user can cause or repair, and the exit code each one stands for.
+
+The command line prints a `ForecastError` as one line and exits with its code; anything else is a defect of ours and keeps
+its traceback. A message names what was found, what was expected and what to do about it.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_RUNTIME = 1
+EXIT_USAGE = 2
+EXIT_PARTIAL = 3
+EXIT_INTERRUPTED = 130
+
+
+class ForecastError(Exception):
+    """A failure that the user can understand and act on.
+
+    >>> str(ForecastError("no folder 'x'", expected="a checkpoint folder", remedy="check the path"))
+    "no folder 'x'; expected a checkpoint folder; check the path"
+    """
+
+    exit_code = EXIT_RUNTIME
+
+    def __init__(self, found: str, *, expected: str = "", remedy: str = "") -> None:
+        """Keep the parts, and join them into the one line that is shown."""
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+        parts = [found]
+        if expected:
+            parts.append(f"expected {expected}")
+        if remedy:
+            parts.append(remedy)
+        super().__init__("; ".join(parts))
+
+
+class UsageError(ForecastError):
+    """The command was asked for something that cannot be meant: unknown name, conflicting options, bad value."""
+
+    exit_code = EXIT_USAGE
+
+
+class InputError(ForecastError):
+    """A file, folder or table that the user handed over is missing, malformed or out of range."""
+
+
+class CheckpointError(ForecastError):
+    """One checkpoint cannot be loaded or scored; the others of its family go on."""
+
+
+class HubError(ForecastError):
+    """The model hub refused, failed or could not be reached."""
+
+
+class StoreError(ForecastError):
+    """The results file is locked, damaged, newer than this program, or cannot be written."""
+
+
+class FitError(ForecastError):
+    """A law cannot be fitted to these points, or its parameters are not identified by them."""
+
+
+class NotForecastableError(ForecastError):
+    """There is not enough to forecast from; the message says what is missing."""
+
+
+class PartialResultError(ForecastError):
+    """Some of the work is done and stored; the message names what failed."""
+
+    exit_code = EXIT_PARTIAL

@@ -1,0 +1,108 @@
+"""What a forecast says: the records behind `forecast predict`, rendered by the command line and kept by the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from forecast.core.observations import FloatArray
+
+
+class Verdict(StrEnum):
+    """Whether this benchmark can be forecast from these runs."""
+
+    PREDICTABLE = "predictable"
+    UNCERTAIN = "uncertain"
+    NOT_PREDICTABLE = "not-predictable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The model to forecast. Compute alone, or parameters with tokens, must be known; unknown numbers are None."""
+
+    name: str
+    params: float | None = None
+    tokens: float | None = None
+    flops: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalEstimate:
+    """A point with a central interval, in the metric's unit (nats, or a fraction in [0, 1])."""
+
+    metric: str
+    point: float
+    lo: float
+    hi: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacktestSummary:
+    """How the method did on the runs at hand: errors in accuracy as fractions; None where no origin could be scored."""
+
+    origins: int
+    """Rolling origins that could be scored."""
+    mae: float | None
+    """Mean absolute error of the method."""
+    persistence_mae: float | None
+    """Mean absolute error of repeating the largest run's value."""
+    coverage: float | None
+    """Share of held-out values inside their interval at the forecast's level."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedOn:
+    """What the forecast was fitted on."""
+
+    n_checkpoints: int
+    n_runs: int
+    min_flops: float
+    max_flops: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A fitted curve with bands, ready to draw: arrays of one length; `bands` maps a level to (lower, upper)."""
+
+    x: FloatArray
+    y: FloatArray
+    bands: Mapping[float, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastCurves:
+    """The fitted steps behind a forecast, for drawing. A step that the method does not have is None."""
+
+    nll_of_flops: Curve | None
+    """x = training FLOPs, y = the forecast's NLL metric."""
+    accuracy_of_nll: Curve | None
+    """x = the NLL metric, y = accuracy."""
+    accuracy_of_flops: Curve | None
+    """x = training FLOPs, y = accuracy; bands are full predictive intervals."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """One target on one task: a number, its interval, and whether to believe it."""
+
+    task: str
+    family: str
+    target: Target
+    level: float
+    """Nominal coverage of the intervals, e.g. 0.9."""
+    nll: IntervalEstimate | None
+    """None when the method has no NLL step."""
+    accuracy: IntervalEstimate
+    method: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    """Sentences."""
+    backtest: BacktestSummary
+    fitted_on: FittedOn
+    warnings: tuple[str, ...] = ()
+    quantiles: Mapping[float, float] = field(default_factory=dict)
+    """Probability -> accuracy, the predictive distribution."""
+    curves: ForecastCurves | None = None
+    truth: float | None = None
+    """The target's measured accuracy where it is known (holdout); never used to fit."""

@@ -1,0 +1,1 @@
+"""Forecast methods, intervals, back-tests and verdicts."""

@@ -1,0 +1,1 @@
+"""Checkpoints on a model hub: pinned, fetched, cached."""

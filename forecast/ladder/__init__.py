@@ -1,0 +1,1 @@
+"""Families of our own: data, training, and the demo's world."""

@@ -1,0 +1,1 @@
+"""Scaling laws, one per file, and the solver that fits them."""

@@ -1,0 +1,1 @@
+"""The scoring engine: log-likelihoods of every choice of every item, each distinct prefix computed once."""
