@@ -1,0 +1,76 @@
+"""The command line as a whole: quick to start, one line per user error, every command documented."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from forecast.cli import app as app_module
+
+HEAVY = ("torch", "transformers", "lm_eval", "duckdb", "scipy", "matplotlib", "pyarrow", "datasets", "numpy")
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def test_building_the_commands_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from forecast.cli.app import build_app; build_app(); print([m for m in sys.argv[1:] if m in sys.modules])"
+    )
+    heavy = [name for name in HEAVY if name != "numpy"]
+    done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def commands() -> list[str]:
+    group = typer.main.get_command(app_module.build_app())
+    return sorted(group.commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_has_help_and_is_in_the_readme(name: str) -> None:
+    result = CliRunner().invoke(app_module.build_app(), [name, "--help"])
+    assert result.exit_code == 0
+    assert f"forecast {name}" in README.read_text(encoding="utf-8"), f"README does not mention `forecast {name}`"
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_option_has_a_help_text(name: str) -> None:
+    command = typer.main.get_command(app_module.build_app()).commands[name]  # type: ignore[attr-defined]
+    leaves = list(getattr(command, "commands", {}).values()) or [command]
+    silent = [p.name for leaf in leaves for p in leaf.params if p.param_type_name == "option" and not p.help]
+    assert silent == []
+
+
+def run_forecast(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "forecast", *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_unknown_command_is_a_usage_error(tmp_path: Path) -> None:
+    done = run_forecast("predcit", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "predict" in done.stderr
+
+
+def test_a_user_error_is_one_line_without_traceback(tmp_path: Path) -> None:
+    done = run_forecast("predict", "--db", "absent.duckdb", "--task", "arc_easy", "--flops", "1e20", cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert re.match(r"^error: .+\n$", done.stderr), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dash_and_underscore_are_interchangeable(tmp_path: Path) -> None:
+    one = run_forecast("eval", "--num-fewshot", "x", cwd=tmp_path)
+    two = run_forecast("eval", "--num_fewshot", "x", cwd=tmp_path)
+    assert (one.returncode, two.returncode) == (2, 2)
+    assert one.stderr == two.stderr
+
+
+def test_version_is_the_installed_one(tmp_path: Path) -> None:
+    from importlib.metadata import version
+
+    assert run_forecast("--version", cwd=tmp_path).stdout == f"forecast {version('capability-forecast')}\n"
