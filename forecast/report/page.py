@@ -1,0 +1,91 @@
+"""The HTML report: one self-contained file that can be mailed, archived, and read in ten years."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from forecast.core.forecasts import Forecast
+
+_TEMPLATE = Path(__file__).with_name("page.html.j2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One family on one task: what was measured, what is forecast, and how a check on the largest run came out."""
+
+    family: str
+    task: str
+    n_checkpoints: int
+    n_runs: int
+    min_flops: float
+    max_flops: float
+    chance: float | None
+    largest_model: str
+    largest_accuracy: float | None
+    """Fraction, by `accuracy_metric`."""
+    accuracy_metric: str
+    forecasts: tuple[Forecast, ...]
+    check: Forecast | None
+    """The largest run, forecast from the smaller ones; its `truth` is known."""
+    figure_svg: str
+    """Inline SVG of both steps; empty when nothing could be fitted."""
+    problem: str = ""
+    """Why there is no forecast, when there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """All that the page shows."""
+
+    title: str
+    created_at: str
+    """UTC, ISO 8601."""
+    version: str
+    """Version of this program."""
+    database: str
+    sections: tuple[Section, ...]
+    provenance: tuple[Mapping[str, object], ...]
+    """One row per family, task and way of scoring: where the numbers came from."""
+
+
+def _percent(fraction: float | None, digits: int = 1) -> str:
+    """Write a fraction as a percentage.
+
+    >>> _percent(0.63215)
+    '63.2 %'
+    """
+    if fraction is None or not math.isfinite(fraction):
+        return "–"
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def _scientific(number: float | None) -> str:
+    """Write a large number with its power of ten.
+
+    >>> str(_scientific(3.8e25))
+    '3.8&thinsp;×&thinsp;10<sup>25</sup>'
+    """
+    if number is None or not math.isfinite(number) or number <= 0:
+        return "–"
+    exponent = math.floor(math.log10(number))
+    mantissa = number / 10**exponent
+    if round(mantissa, 1) >= 10:
+        mantissa, exponent = 1.0, exponent + 1
+    return Markup("{:.1f}&thinsp;×&thinsp;10<sup>{}</sup>").format(mantissa, exponent)
+
+
+def _anchor(section: Section) -> str:
+    return "s-" + "".join(c if c.isalnum() else "-" for c in f"{section.family}-{section.task}")
+
+
+def render_page(content: ReportContent) -> str:
+    """Return the report as one HTML document with its style and figures inside; nothing in it is fetched."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": _percent, "scientific": _scientific, "anchor": _anchor, "svg": Markup}
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(content=content)
