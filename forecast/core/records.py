@@ -80,6 +80,8 @@ class ItemRecord:
     """UTF-8 bytes of each choice, delimiter not counted."""
     group: str = ""
     """Part of the task that the item belongs to, e.g. an MMLU subject."""
+    golds: tuple[int, ...] = ()
+    """All correct choices where several are (`gold` is the first of them); empty when `gold` is the only one."""
 
 
 @dataclass(frozen=True, kw_only=True)
