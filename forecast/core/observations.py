@@ -63,6 +63,10 @@ class Ladder:
     lr_fraction: FloatArray | None = None
     """Learning rate over its peak, where known."""
     items: ItemMatrix | None = None
+    num_fewshot: int | None = None
+    """Solved examples in the prompt; None when unknown."""
+    definition: str = ""
+    """What sets these measurements apart from others of the same task (items, precision, scorer); empty when unknown."""
 
     def __post_init__(self) -> None:
         """Check that all columns have one length."""
@@ -114,4 +118,6 @@ class Ladder:
             flops_convention=self.flops_convention,
             lr_fraction=None if self.lr_fraction is None else self.lr_fraction[positions],
             items=items,
+            num_fewshot=self.num_fewshot,
+            definition=self.definition,
         )
