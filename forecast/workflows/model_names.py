@@ -1,0 +1,85 @@
+"""What `--model` means: a folder, a hub id with its revision, or the short name of a model that a card knows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from forecast.catalog.families import family_names, load_families
+from forecast.catalog.located import nearest
+from forecast.catalog.requests import request_of
+from forecast.catalog.revisions import choose_revisions, final_revision
+from forecast.core.errors import InputError, UsageError
+from forecast.core.records import CheckpointRequest
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_STEP_NAME = re.compile(r"(?:^|[-_])step[-_]?(\d+)(?:$|[-_])", re.IGNORECASE)
+
+
+def read_model(text: str) -> CheckpointRequest:
+    """Understand `--model`: a folder, a hub id, or the short name of a model that a card knows; `@` sets off a revision.
+
+    Raises:
+        InputError: the text looks like a path, and no folder is there.
+        UsageError: it is neither, or a card knows the model but not the revision.
+    """
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        _check_folder(folder)
+        return CheckpointRequest(source=str(folder))
+    name, _, revision = text.rpartition("@") if "@" in text else (text, "", "")
+    if folder.is_file():
+        raise InputError(f"'{text}' is a file", expected="a checkpoint folder", remedy=f"try {folder.parent}")
+    if Path(name).expanduser().is_dir():
+        raise UsageError(f"'{text}' gives a revision to a folder", expected="the folder alone")
+    if text.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InputError(f"no folder '{text}'", expected="a checkpoint folder or a hub id", remedy="check the path")
+    if not _HUB_ID.fullmatch(name) or text.endswith("@"):
+        raise UsageError(f"'{text}' is no folder and no hub id", expected="FOLDER or ORGANISATION/NAME[@REVISION]")
+    return _known_model(name, revision) or _unknown_model(name, revision)
+
+
+def _check_folder(folder: Path) -> None:
+    inside = [] if (folder / "config.json").is_file() else sorted(path.parent for path in folder.glob("*/config.json"))
+    if inside:
+        remedy = f"e.g. --model {inside[0]}"
+        raise InputError(f"'{folder}' is no checkpoint but holds {len(inside)}", expected="one of them", remedy=remedy)
+
+
+def _known_model(name: str, revision: str) -> CheckpointRequest | None:
+    for card in load_families():
+        for model in card.models:
+            if name.lower() in {model.hub.lower(), model.name.lower()}:
+                if _COMMIT.fullmatch(revision):
+                    # Which of the card's checkpoints a commit is, only the hub knows; the sizes hold for all of them.
+                    known = request_of(card, model, final_revision(model))
+                    metadata = {key: value for key, value in known.metadata.items() if key != "lr_fraction"}
+                    return replace(
+                        known, revision=revision, step=None, tokens=None, flops=None, flops_convention=None, metadata=metadata
+                    )
+                found = choose_revisions(model, revision or "final")
+                if len(found) != 1:
+                    raise UsageError(f"'{name}@{revision}' names {len(found)} checkpoints", expected="one revision behind '@'")
+                return request_of(card, model, found[0])
+    return None
+
+
+def _unknown_model(name: str, revision: str) -> CheckpointRequest:
+    if "/" not in name:
+        known = [model.name for card in load_families() for model in card.models]
+        hint = nearest(name, [*known, *family_names()], kind="model")
+        if name in family_names():
+            raise UsageError(f"'{name}' is a family", expected="one model", remedy=f"use --family {name}")
+        if hint.startswith("did you mean"):
+            raise UsageError(f"no folder and no known model '{name}'", expected="FOLDER or ORGANISATION/NAME", remedy=hint)
+    step = _STEP_NAME.search(revision)
+    return CheckpointRequest(
+        source=name,
+        revision=revision,
+        model=name.rpartition("/")[2],
+        step=int(step[1]) if step else None,
+        # A revision that is named after a step is taken for a point within the run.
+        is_final=step is None,
+    )

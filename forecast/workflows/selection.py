@@ -1,0 +1,142 @@
+"""From what a user names (family, sizes, revisions, hub ids, folders) to the checkpoints to score, cheapest first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from forecast.catalog.checkpoint_folders import as_models, find_checkpoints
+from forecast.catalog.families import FamilyCard, load_family
+from forecast.catalog.located import nearest
+from forecast.catalog.requests import request_of, request_of_note
+from forecast.catalog.revisions import choose_revisions
+from forecast.catalog.sizes import choose_models
+from forecast.core.errors import UsageError
+from forecast.core.records import CheckpointRequest
+from forecast.core.units import FlopsConvention, training_flops
+from forecast.workflows.model_names import read_model
+
+DEFAULT_RUNS = Path("runs")
+"""Where `forecast train` leaves its checkpoints unless told otherwise."""
+
+
+def select(
+    *,
+    family: str | None = None,
+    models: Sequence[str] = (),
+    sizes: str = "",
+    revisions: str = "final",
+    subset: str = "",
+    runs: Path = DEFAULT_RUNS,
+    params: int | None = None,
+    tokens: int | None = None,
+    flops: float | None = None,
+    flops_convention: str | None = None,
+) -> list[CheckpointRequest]:
+    """Return the checkpoints meant, each once, smallest model first and its revisions in the order of training.
+
+    Args:
+        family: name of a card in models/, or path of a card.
+        models: local folders or hub ids with an optional `@revision`; a card that knows the model fills in its numbers.
+        sizes: which models of the family, e.g. `70m..1.4b`; empty means all.
+        revisions: which checkpoints of each, e.g. `final`, `log:12`, `1000,2000`, `all`.
+        subset: part of a family whose card has parts (a training corpus, say); empty means all.
+        runs: folder below which the checkpoints of in-house families lie.
+        params: overrides the number of parameters; only where one checkpoint is meant.
+        tokens: overrides the training tokens; likewise.
+        flops: overrides the training FLOPs; likewise.
+        flops_convention: how `flops` was counted; `published` when not said.
+
+    Raises:
+        UsageError: an unknown name, nothing named at all, or an override where several checkpoints are meant.
+        InputError: a folder that is missing, or a malformed card or note.
+    """
+    if family is None and not models:
+        raise UsageError("no checkpoint named", expected="--family NAME or --model PATH_OR_HUB_ID[@REVISION]")
+    if family is None and (sizes or subset or revisions != "final"):
+        raise UsageError("--sizes, --revisions and --subset choose within a family", expected="--family NAME beside them")
+    requests = [] if family is None else _select_family(load_family(family), sizes, revisions, subset, runs)
+    requests += [read_model(text) for text in models]
+    unique = list({(request.source, request.revision): request for request in reversed(requests)}.values())[::-1]
+    if params is not None or tokens is not None or flops is not None:
+        if len(unique) != 1:
+            raise UsageError(
+                f"--params, --tokens and --flops for {len(unique)} checkpoints",
+                expected="one checkpoint when numbers are given",
+            )
+        unique = [override(unique[0], params=params, tokens=tokens, flops=flops, flops_convention=flops_convention)]
+    return sorted(unique, key=_cost)
+
+
+def _cost(request: CheckpointRequest) -> tuple[float, str, float]:
+    size = request.params if request.params is not None else math.inf
+    step = request.step if request.step is not None else math.inf
+    return (float(size), request.model or request.source, float(step))
+
+
+def _select_family(card: FamilyCard, sizes: str, revisions: str, subset: str, runs: Path) -> list[CheckpointRequest]:
+    if card.is_in_house:
+        return _select_in_house(card, sizes, revisions, runs)
+    candidates = card.models
+    if subset:
+        parts = list(dict.fromkeys(model.subset for model in card.models if model.subset))
+        candidates = tuple(model for model in card.models if model.subset.lower() == subset.lower())
+        if not candidates:
+            remedy = nearest(subset, parts, kind="subset") if parts else "leave --subset out"
+            raise UsageError(f"family '{card.name}' has no subset '{subset}'", remedy=remedy)
+    chosen = choose_models(candidates, sizes, family=card.name)
+    return [request_of(card, model, entry) for model in chosen for entry in choose_revisions(model, revisions)]
+
+
+def _select_in_house(card: FamilyCard, sizes: str, revisions: str, runs: Path) -> list[CheckpointRequest]:
+    found = find_checkpoints(runs, family=card.name)
+    if not found:
+        raise UsageError(
+            f"family '{card.name}' has no trained checkpoint under {runs}",
+            expected="folders with a forecast.json",
+            remedy=f"run 'forecast train {card.name}' first, or name its folder with --runs",
+        )
+    notes = {str(entry.path): entry.note for entry in found}
+    chosen = choose_models(as_models(found, family=card.name), sizes, family=card.name)
+    return [request_of_note(entry.name, notes[entry.name]) for model in chosen for entry in choose_revisions(model, revisions)]
+
+
+def override(
+    request: CheckpointRequest,
+    *,
+    params: int | None = None,
+    tokens: int | None = None,
+    flops: float | None = None,
+    flops_convention: str | None = None,
+) -> CheckpointRequest:
+    """Put the user's numbers in place of the card's; FLOPs that depended on a replaced number are counted anew.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+    for name, value in (("params", params), ("tokens", tokens), ("flops", flops)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UsageError(f"--{name} is {value}", expected="a number above 0")
+    if flops is not None:
+        convention = flops_convention or FlopsConvention.PUBLISHED.value
+    else:
+        flops, convention = request.flops, request.flops_convention or ""
+        if params is not None or tokens is not None:
+            flops, convention = _recounted_flops(request, params, tokens)
+    return replace(
+        request,
+        params=params if params is not None else request.params,
+        tokens=tokens if tokens is not None else request.tokens,
+        flops=flops,
+        flops_convention=convention if flops is not None else None,
+    )
+
+
+def _recounted_flops(request: CheckpointRequest, params: int | None, tokens: int | None) -> tuple[float | None, str]:
+    by_total = params is not None or request.flops_convention != FlopsConvention.SIX_ND_NON_EMBEDDING.value
+    counted = (params if params is not None else request.params) if by_total else request.params_non_embedding
+    seen = tokens if tokens is not None else request.tokens
+    convention = FlopsConvention.SIX_ND_TOTAL if by_total else FlopsConvention.SIX_ND_NON_EMBEDDING
+    return (training_flops(counted, seen), convention.value) if counted and seen is not None else (None, "")
