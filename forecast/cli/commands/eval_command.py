@@ -1,0 +1,120 @@
+"""`forecast eval`: score checkpoints on benchmarks and store every item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forecast.cli.console import open_progress, print_json, stdout_console
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
+from forecast.core.errors import UsageError
+from forecast.core.records import CheckpointRequest
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="eval")(evaluate_command)
+
+
+def evaluate_command(
+    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, groups or tags of lm-eval, comma-separated.")],
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Checkpoint folder or hub id[@revision]; repeatable.")
+    ] = None,
+    num_fewshot: Annotated[
+        int | None, typer.Option("--num-fewshot", "-k", min=0, help="Examples before each question.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="First items of each task only.")] = None,
+    include_path: Annotated[Path | None, typer.Option("--include-path", help="Folder with lm-eval YAML tasks.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Mirror of hub data sets: <hub id>/<config or default>/<split>.jsonl.gz.")
+    ] = None,
+    params: Annotated[float | None, typer.Option("--params", min=1, help="Parameters, when the card cannot say.")] = None,
+    tokens: Annotated[float | None, typer.Option("--tokens", min=0, help="Training tokens, when the card cannot say.")] = None,
+    flops: Annotated[float | None, typer.Option("--flops", min=0, help="Training FLOPs, when the card cannot say.")] = None,
+    dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16 or float64.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    token_budget: Annotated[int | None, typer.Option("--token-budget", min=1, help="Positions per forward pass.")] = None,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits whatever the batch budget.")] = False,
+    fewshot_seed: Annotated[int, typer.Option("--seed", help="Seed of the few-shot examples (lm-eval's default).")] = 1234,
+    skip_empty: Annotated[bool, typer.Option("--skip-empty", help="Leave items with an empty choice out.")] = False,
+    db: DbOption = DEFAULT_DB,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
+    from forecast.workflows.evaluate import evaluate
+
+    if not model:
+        raise UsageError("no checkpoint", expected="--model PATH_OR_HUB_ID[@REVISION]")
+    requests = [
+        _request(
+            one,
+            params=None if params is None else int(params),
+            tokens=None if tokens is None else int(tokens),
+            flops=flops,
+        )
+        for one in model
+    ]
+    report = evaluate(
+        requests,
+        tasks=[name.strip() for name in tasks.split(",") if name.strip()],
+        db=db,
+        num_fewshot=num_fewshot,
+        limit=limit,
+        include_path=include_path,
+        data_dir=data_dir,
+        dtype=dtype,
+        device=device,
+        token_budget=token_budget,
+        deterministic=deterministic,
+        fewshot_seed=fewshot_seed,
+        skip_empty=skip_empty,
+        progress=open_progress(quiet=quiet),
+    )
+    if json_output:
+        print_json(list(report.rows))
+    else:
+        _print_table(report.rows)
+    report.raise_failures()
+
+
+def _request(text: str, *, params: int | None, tokens: int | None, flops: float | None) -> CheckpointRequest:
+    """`PATH` or `HUB_ID[@REVISION]`; a folder's name may hold an @."""
+    source, revision = text, ""
+    if not Path(text).exists() and "@" in text:
+        source, _, revision = text.rpartition("@")
+    return CheckpointRequest(source=source, revision=revision, params=params, tokens=tokens, flops=flops)
+
+
+def _print_table(rows: tuple[dict[str, object], ...]) -> None:
+    from rich.table import Table
+
+    table = Table(
+        "model", "revision", "task", "shots", "items", "acc", "acc_norm", "nll_per_char", "tokens computed", "seconds"
+    )
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in _COLUMNS))
+    stdout_console().print(table)
+
+
+_COLUMNS = (
+    "model",
+    "revision",
+    "task",
+    "num_fewshot",
+    "n_items",
+    "acc",
+    "acc_norm",
+    "nll_per_char",
+    "tokens_computed",
+    "seconds",
+)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

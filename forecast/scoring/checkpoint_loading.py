@@ -1,0 +1,147 @@
+"""Opens a checkpoint folder: tokenizer, module, window, parameter counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from lm_eval.models.utils import resolve_max_length
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from forecast.core.errors import CheckpointError, UsageError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedCheckpoint:
+    """A module in evaluation mode on its device, with what scoring must know of it."""
+
+    model: Any
+    tokenizer: Any
+    max_length: int
+    """Tokens that one forward pass may see."""
+    params: int
+    """All parameters, tied matrices once."""
+    params_non_embedding: int
+    architecture: str
+
+
+def settle_device(device: str) -> str:
+    """Return the device that `auto` stands for.
+
+    Raises:
+        UsageError: the device is unknown or not there.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = device.split(":")[0]
+    if kind not in {"cpu", "cuda"}:
+        raise UsageError(f"device '{device}'", expected="auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "device 'cuda', and torch sees no CUDA device", expected="a machine with one", remedy="use --device cpu"
+        )
+    return device
+
+
+def settle_dtype(dtype: str, device: str) -> str:
+    """Return the data type that `auto` stands for: float32 on the CPU, bfloat16 on CUDA.
+
+    Raises:
+        UsageError: the type is unknown.
+    """
+    if dtype == "auto":
+        return "float32" if device == "cpu" else "bfloat16"
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype '{dtype}'", expected="auto, " + ", ".join(DTYPES))
+    return dtype
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the folder's tokenizer.
+
+    Raises:
+        CheckpointError: it cannot be built from the folder's files.
+    """
+    try:
+        return transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"the tokenizer in {folder} cannot be loaded: {_first_line(error)}", expected="complete tokenizer files"
+        ) from error
+
+
+def load_checkpoint(folder: Path, *, dtype: str, device: str, device_map: str | None = None) -> LoadedCheckpoint:
+    """Return the folder's model, ready to score.
+
+    Raises:
+        CheckpointError: the weights are corrupt, incomplete, or not those of a causal language model.
+    """
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    tokenizer = load_tokenizer(folder)
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{folder}/config.json: {_first_line(error)}", expected="a known model type") from error
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False):
+        raise CheckpointError(
+            f"{folder} holds a model of type '{config.model_type}'",
+            expected="a causal language model",
+            remedy="other kinds can be scored with --backend lm-eval:NAME,ARGS",
+        )
+    model = _load_model(folder, config, dtype=dtype, device=device, device_map=device_map)
+    embeddings = _embedding_parameters(model)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return LoadedCheckpoint(
+        model=model,
+        tokenizer=tokenizer,
+        max_length=resolve_max_length(model.config, tokenizer),
+        params=total,
+        params_non_embedding=total - embeddings,
+        architecture=str(config.model_type),
+    )
+
+
+def _load_model(folder: Path, config: Any, *, dtype: str, device: str, device_map: str | None) -> Any:
+    try:
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=DTYPES[dtype],
+            local_files_only=True,
+            output_loading_info=True,
+            device_map=device_map,
+        )
+    except Exception as error:
+        raise CheckpointError(
+            f"the weights in {folder} cannot be loaded: {type(error).__name__}: {_first_line(error)}",
+            expected="complete safetensors files that fit config.json",
+            remedy="copy or download the checkpoint again",
+        ) from error
+    wrong = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if wrong:
+        raise CheckpointError(
+            f"the weights in {folder} lack {len(wrong)} tensors of the architecture ({', '.join(wrong[:3])}, ...)",
+            expected="all of them: the library would fill the gaps with random numbers",
+        )
+    model.eval()
+    model.requires_grad_(False)
+    return model if device_map else model.to(device)
+
+
+def _embedding_parameters(model: Any) -> int:
+    """Token and position embeddings, and an output matrix that is not tied to them."""
+    matrices = {module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    head = model.get_output_embeddings()
+    if head is not None:
+        matrices.add(head.weight)
+    return sum(matrix.numel() for matrix in matrices)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:300]

@@ -1,0 +1,240 @@
+"""Writes a task out: every prompt, choice and gold answer, exactly as lm-eval's own task objects render them."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from forecast.core.errors import InputError, UsageError
+from forecast.core.hashing import content_hash
+from forecast.core.records import ItemRecord, TaskRecord
+from forecast.scoring.requests import RenderedTask, TextRequest
+
+LM_EVAL_FEWSHOT_SEED = 1234
+"""lm-eval's default `fewshot_random_seed` (lm_eval/evaluator.py, simple_evaluate)."""
+
+_DATA_SOURCE_FIELDS = ("dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset", "metadata", "num_fewshot")
+"""Not part of a definition's hash: the rendered items say what the data was, wherever it came from."""
+
+
+def render_task(
+    task: Any,
+    *,
+    name: str,
+    num_fewshot: int | None,
+    limit: int | None,
+    fewshot_seed: int = LM_EVAL_FEWSHOT_SEED,
+    skip_empty: bool = False,
+    on_notice: Callable[[str], None] = lambda _: None,
+) -> RenderedTask:
+    """Return the task's items and requests, in lm-eval's order and with its few-shot draws.
+
+    Raises:
+        UsageError: the task cannot be asked with that many examples, or is not text.
+        InputError: an item is malformed (empty choice, gold out of range); the message names it.
+    """
+    if getattr(task, "MULTIMODAL", False) or getattr(task, "UNSAFE_CODE", False):
+        raise UsageError(f"task '{name}' needs images, audio or code execution", expected="a text task scored by likelihood")
+    shots = _settle_fewshot(task, num_fewshot, fewshot_seed)
+    output_type = str(task.OUTPUT_TYPE)
+    items: list[ItemRecord] = []
+    requests: list[TextRequest] = []
+    with _lm_eval_random_state():
+        for item_idx, doc in task.doc_iterator(rank=0, limit=limit, world_size=1):
+            try:
+                item, asked = _render_item(task, output_type, item_idx, doc, shots)
+            except (AssertionError, ValueError, KeyError, IndexError, TypeError) as error:
+                raise InputError(
+                    f"task '{name}', item {item_idx} cannot be rendered: {type(error).__name__}: {error}",
+                    expected=f"an item that {shots} examples can be put before",
+                ) from error
+            empty = [i for i, n_chars in enumerate(item.n_chars) if n_chars == 0]
+            if empty and skip_empty:
+                on_notice(f"{name}: item {item_idx} has an empty choice and is left out")
+                continue
+            if empty:
+                raise InputError(
+                    f"task '{name}', item {item_idx}: choice {empty[0]} is empty",
+                    expected="text in every choice (a length-normalised score divides by its length)",
+                    remedy="repair the item, or pass --skip-empty to leave such items out",
+                )
+            items.append(item)
+            requests.extend(asked)
+    if not items:
+        raise InputError(f"task '{name}' has no items", expected="at least one")
+    seed = fewshot_seed if shots else None
+    definition = content_hash(_definition(task))
+    record = TaskRecord(
+        task_id=_task_id(name, definition, shots, seed, output_type, items, requests),
+        task=name,
+        num_fewshot=shots,
+        fewshot_seed=seed,
+        output_type=output_type,
+        definition_hash=definition,
+        version=str(getattr(task, "VERSION", "") or ""),
+        limit=limit,
+        items=tuple(items),
+        metadata={"lm_eval_process_results": callable(getattr(task.config, "process_results", None))},
+    )
+    return RenderedTask(record=record, requests=tuple(requests))
+
+
+def _settle_fewshot(task: Any, num_fewshot: int | None, seed: int) -> int:
+    """Set the number of examples as lm-eval's evaluator does: an explicit 0 in the task's own definition stays 0."""
+    own = task.get_config("num_fewshot")
+    shots = int(own or 0) if num_fewshot is None or own == 0 else num_fewshot
+    task.set_config(key="num_fewshot", value=shots)
+    task.set_fewshot_seed(seed=seed)
+    return shots
+
+
+@contextmanager
+def _lm_eval_random_state() -> Iterator[None]:
+    """Some tasks shuffle with the global generators: start them where lm-eval does, and leave them as they were."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(0)
+    np.random.seed(1234)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def _render_item(task: Any, output_type: str, item_idx: int, doc: Any, shots: int) -> tuple[ItemRecord, list[TextRequest]]:
+    context = task.fewshot_context(doc, num_fewshot=shots, **_prefix_argument(task, doc))
+    if output_type == "multiple_choice":
+        return _multiple_choice(task, item_idx, doc, context)
+    if output_type == "loglikelihood_rolling":
+        text = _rolling_text(task, doc, context)
+        request = TextRequest(item_idx=item_idx, choice_idx=0, context="", continuation=text, rolling=True)
+        return _item(item_idx, prompt="", choices=(text,), scored=(text,), golds=(0,)), [request]
+    if output_type == "loglikelihood":
+        return _plain_loglikelihood(task, item_idx, doc, context)
+    return _gold_of_generation(task, item_idx, doc, context)
+
+
+def _prefix_argument(task: Any, doc: Any) -> dict[str, Any]:
+    # Task classes written in Python override fewshot_context without this argument.
+    if "gen_prefix" in inspect.signature(inspect.unwrap(task.fewshot_context)).parameters:
+        return {"gen_prefix": task.doc_to_prefix(doc)}
+    return {}
+
+
+def _multiple_choice(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[ItemRecord, list[TextRequest]]:
+    choices = [str(choice) for choice in task.doc_to_choice(doc)]
+    delimiter = task.config.target_delimiter
+    if task.multiple_input:
+        # The choices stand in the context (WinoGrande): what is scored is one shared continuation.
+        continuation = str(task.doc_to_target(doc))
+        pairs = [(one, f"{delimiter}{continuation}") for one in context]
+        gold = task.doc_to_text(doc)
+        item = _item(item_idx, continuation, tuple(choices), (continuation,) * len(choices), _golds(gold, choices, item_idx))
+    else:
+        pairs = [(context, f"{delimiter}{choice}") for choice in choices]
+        golds = _golds(task.doc_to_target(doc), choices, item_idx)
+        item = _item(item_idx, context, tuple(choices), tuple(choices), golds)
+    asked = [
+        TextRequest(item_idx=item_idx, choice_idx=i, context=one, continuation=continuation)
+        for i, (one, continuation) in enumerate(pairs)
+    ]
+    return item, asked
+
+
+def _golds(gold: Any, choices: list[str], item_idx: int) -> tuple[int, ...]:
+    entries = list(gold) if isinstance(gold, list | tuple) else [gold]
+    indices = [choices.index(entry) if isinstance(entry, str) and entry in choices else entry for entry in entries]
+    for entry in indices:
+        if isinstance(entry, bool) or not isinstance(entry, int | np.integer) or not 0 <= entry < len(choices):
+            raise InputError(
+                f"item {item_idx}: the answer {entry!r} is none of its {len(choices)} choices",
+                expected=f"an index from 0 to {len(choices) - 1}, or the text of a choice",
+            )
+    if not indices:
+        raise InputError(f"item {item_idx} has no correct choice", expected="at least one")
+    return tuple(int(entry) for entry in indices)
+
+
+def _rolling_text(task: Any, doc: Any, context: Any) -> str:
+    return str(task.construct_requests(doc=doc, ctx=context, metadata=(None, None, None)).args[0])
+
+
+def _plain_loglikelihood(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[ItemRecord, list[TextRequest]]:
+    made = task.construct_requests(doc=doc, ctx=context, metadata=(None, None, None))
+    instances = made if isinstance(made, list) else [made]
+    pairs = [(str(instance.args[0]), str(instance.args[1])) for instance in instances]
+    gold = doc.get("gold", 0) if isinstance(doc, Mapping) and len(pairs) > 1 else 0
+    texts = tuple(continuation.lstrip() for _, continuation in pairs)
+    asked = [
+        TextRequest(item_idx=item_idx, choice_idx=i, context=ctx, continuation=cont) for i, (ctx, cont) in enumerate(pairs)
+    ]
+    return _item(item_idx, pairs[0][0], texts, texts, _golds(gold, list(texts), item_idx)), asked
+
+
+def _gold_of_generation(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[ItemRecord, list[TextRequest]]:
+    """A generation task contributes the likelihood of its gold answer, joined to the prompt as its examples are."""
+    gold = task.doc_to_target(doc)
+    if task.config.doc_to_choice is not None and isinstance(gold, int):
+        gold = task.doc_to_choice(doc)[gold]
+    text = str(gold[0] if isinstance(gold, list | tuple) else gold)
+    delimiter = "" if text[:1].isspace() else task.config.target_delimiter
+    request = TextRequest(item_idx=item_idx, choice_idx=0, context=str(context), continuation=f"{delimiter}{text}")
+    return _item(item_idx, str(context), (text.lstrip(),), (text.lstrip(),), (0,)), [request]
+
+
+def _item(item_idx: int, prompt: str, choices: tuple[str, ...], scored: tuple[str, ...], golds: tuple[int, ...]) -> ItemRecord:
+    return ItemRecord(
+        item_idx=item_idx,
+        prompt=prompt,
+        choices=choices,
+        gold=golds[0],
+        golds=golds if len(golds) > 1 else (),
+        prompt_hash=content_hash(prompt),
+        n_chars=tuple(len(text) for text in scored),
+        n_bytes=tuple(len(text.encode("utf-8", errors="surrogatepass")) for text in scored),
+    )
+
+
+def _definition(task: Any) -> Any:
+    config = asdict(task.config) if is_dataclass(task.config) and not isinstance(task.config, type) else {}
+    return {key: _plain(value) for key, value in config.items() if key not in _DATA_SOURCE_FIELDS and value is not None}
+
+
+def _plain(value: Any) -> Any:
+    """Canonical JSON form of a configuration; a function stands for its source text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    if callable(value):
+        try:
+            return inspect.getsource(value)
+        except (OSError, TypeError):
+            return getattr(value, "__qualname__", type(value).__qualname__)
+    return type(value).__qualname__
+
+
+def _task_id(
+    name: str,
+    definition: str,
+    shots: int,
+    seed: int | None,
+    output_type: str,
+    items: list[ItemRecord],
+    requests: list[TextRequest],
+) -> str:
+    digest = hashlib.sha256()
+    for request in requests:
+        digest.update(repr((request.item_idx, request.context, request.continuation)).encode("utf-8", errors="surrogatepass"))
+    for item in items:
+        digest.update(repr((item.item_idx, item.choices, item.gold, item.golds)).encode("utf-8", errors="surrogatepass"))
+    return content_hash([name, definition, shots, seed, output_type, digest.hexdigest()])

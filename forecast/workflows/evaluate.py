@@ -1,0 +1,187 @@
+"""Scores checkpoints on tasks and stores every item: the workflow behind `forecast eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from forecast.core.errors import ForecastError, PartialResultError, UsageError
+from forecast.core.progress import Progress, SilentProgress
+from forecast.core.records import CheckpointRequest, RunRecord, RunStatus
+from forecast.scoring.checkpoint_files import checkpoint_identity, read_config, tokenizer_identity
+from forecast.scoring.checkpoint_loading import load_checkpoint, settle_device, settle_dtype
+from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED, render_task
+from forecast.scoring.requests import RenderedTask
+from forecast.scoring.task_source import load_tasks
+from forecast.workflows.evaluate_checkpoint import score_checkpoint
+from forecast.workflows.evaluate_records import ResultStore, ScoringSettings, describe_checkpoint, make_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedCheckpoint:
+    """A checkpoint that could not be scored, and why."""
+
+    source: str
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationReport:
+    """What an evaluation left in the store."""
+
+    rows: tuple[dict[str, object], ...]
+    """One row of `scores` per checkpoint and task, with `tokens_unique, tokens_computed, tokens_padded, seconds`."""
+    failures: tuple[FailedCheckpoint, ...]
+
+    def raise_failures(self) -> None:
+        """Raise what went wrong, if anything did.
+
+        Raises:
+            PartialResultError: some checkpoints failed; the others' results are stored.
+            ForecastError: all of them failed.
+        """
+        if not self.failures:
+            return
+        text = "; ".join(f"{failure.source}: {failure.error}" for failure in self.failures)
+        if not self.rows:
+            raise ForecastError(text)
+        raise PartialResultError(f"{len(self.failures)} checkpoint(s) failed, the others are stored: {text}")
+
+
+def evaluate(
+    requests: Sequence[CheckpointRequest],
+    *,
+    tasks: Sequence[str],
+    db: Path,
+    num_fewshot: int | None = None,
+    limit: int | None = None,
+    include_path: Path | None = None,
+    data_dir: Path | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    token_budget: int | None = None,
+    deterministic: bool = False,
+    fewshot_seed: int = LM_EVAL_FEWSHOT_SEED,
+    skip_empty: bool = False,
+    fetch: Callable[[CheckpointRequest], Path] | None = None,
+    progress: Progress | None = None,
+    store: ResultStore | None = None,
+) -> EvaluationReport:
+    """Score every checkpoint on every task; what is already stored is not computed again.
+
+    Args:
+        requests: checkpoints, each a local folder or (with `fetch`) a hub id.
+        tasks: lm-eval task, group or tag names.
+        db: results file.
+        num_fewshot: examples before each question; None leaves each task's own number.
+        limit: first items of each task only.
+        include_path: folder with lm-eval YAML tasks.
+        data_dir: local mirror of hub data sets, `<hub id>/<config or default>/<split>.jsonl.gz`.
+        dtype: weights and activations; `auto` is float32 on the CPU and bfloat16 on CUDA.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        token_budget: positions per forward pass; None chooses.
+        deterministic: the same bits whatever the batch budget, at the price of sharing.
+        fewshot_seed: seed of the examples' draw.
+        skip_empty: leave items with an empty choice out instead of refusing the task.
+        fetch: brings a request's checkpoint to a local folder.
+        progress: where bars and notices go.
+        store: opened store, for callers that already hold one.
+
+    Raises:
+        UsageError: an unknown task, device or data type, or nothing to do.
+        InputError: a task's data is missing or malformed.
+    """
+    if not requests or not tasks:
+        raise UsageError(f"{len(requests)} checkpoints and {len(tasks)} tasks", expected="at least one of each")
+    progress = progress or SilentProgress()
+    settled_device = settle_device(device)
+    settings = ScoringSettings(
+        dtype=settle_dtype(dtype, settled_device),
+        device=settled_device,
+        token_budget=token_budget,
+        deterministic=deterministic,
+    )
+    rendered = _render_all(
+        tasks, num_fewshot, limit, include_path, data_dir, fewshot_seed, skip_empty=skip_empty, progress=progress
+    )
+    store = store or _open_store(db)
+    failures: list[FailedCheckpoint] = []
+    run_ids: list[str] = []
+    counters: dict[str, dict[str, object]] = {}
+    with progress.stage("checkpoints", len(requests)) as family_bar:
+        for request in requests:
+            family_bar.describe(request.model or request.source)
+            try:
+                done = _evaluate_one(request, rendered, settings, store, fetch, progress)
+                run_ids.extend(done)
+                counters.update(done)
+            except ForecastError as error:
+                failures.append(FailedCheckpoint(source=request.source, error=str(error)))
+                progress.notice(f"{request.source} failed: {error}")
+            store.commit()
+            family_bar.advance()
+    rows = tuple({**row, **counters.get(str(row["run_id"]), {})} for row in store.score_rows(run_ids)) if run_ids else ()
+    return EvaluationReport(rows=rows, failures=tuple(failures))
+
+
+def _open_store(db: Path) -> ResultStore:
+    from forecast.store import Store
+
+    return Store(db)
+
+
+def _render_all(
+    tasks: Sequence[str],
+    num_fewshot: int | None,
+    limit: int | None,
+    include_path: Path | None,
+    data_dir: Path | None,
+    fewshot_seed: int,
+    *,
+    skip_empty: bool,
+    progress: Progress,
+) -> list[RenderedTask]:
+    loaded = load_tasks(tasks, include_path=include_path, data_dir=data_dir, on_notice=progress.notice)
+    rendered = []
+    with progress.stage("prompts", len(loaded), "tasks") as bar:
+        for name, task in loaded.items():
+            rendered.append(
+                render_task(
+                    task,
+                    name=name,
+                    num_fewshot=num_fewshot,
+                    limit=limit,
+                    fewshot_seed=fewshot_seed,
+                    skip_empty=skip_empty,
+                    on_notice=progress.notice,
+                )
+            )
+            bar.advance()
+    return rendered
+
+
+def _evaluate_one(
+    request: CheckpointRequest,
+    rendered: Sequence[RenderedTask],
+    settings: ScoringSettings,
+    store: ResultStore,
+    fetch: Callable[[CheckpointRequest], Path] | None,
+    progress: Progress,
+) -> dict[str, dict[str, object]]:
+    """Score one checkpoint on all tasks; returns run id -> its counters."""
+    folder = fetch(request) if fetch is not None and not Path(request.source).is_dir() else Path(request.source)
+    read_config(folder)
+    checkpoint_id = checkpoint_identity(folder, str(request.metadata.get("revision_sha") or ""), request.source)
+    loaded = load_checkpoint(folder, dtype=settings.dtype, device=settings.device)
+    checkpoint = describe_checkpoint(request, folder, checkpoint_id, tokenizer_identity(folder), loaded)
+    opened: list[tuple[RunRecord, RenderedTask, frozenset[int]]] = []
+    for task in rendered:
+        run = make_run(checkpoint, task.record, settings)
+        opened.append((run, task, store.open_run(run, checkpoint, task.record)))
+    try:
+        return score_checkpoint(loaded, opened, settings, store, progress, name=checkpoint.model)
+    except ForecastError as error:
+        for run, _, _ in opened:
+            store.close_run(run.run_id, RunStatus.FAILED, None, str(error))
+        raise

@@ -1,0 +1,131 @@
+"""Turns what was asked for and what was found into the records that the store keeps."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+from forecast.core.checkpoint_note import read_note
+from forecast.core.hashing import content_hash
+from forecast.core.records import (
+    CheckpointRecord,
+    CheckpointRequest,
+    RunCounters,
+    RunRecord,
+    RunStatus,
+    ScoredShard,
+    TaskRecord,
+)
+from forecast.core.units import FlopsConvention, training_flops
+from forecast.scoring.checkpoint_loading import LoadedCheckpoint
+from forecast.scoring.engine import SCORING_VERSION
+
+
+class ResultStore(Protocol):
+    """The part of the store that an evaluation needs."""
+
+    def open_run(self, run: RunRecord, checkpoint: CheckpointRecord, task: TaskRecord) -> frozenset[int]:
+        """Register a run; return the items that are already stored."""
+
+    def append(self, shard: ScoredShard) -> None:
+        """Keep some items' results; durable when it returns."""
+
+    def close_run(self, run_id: str, status: RunStatus, counters: RunCounters | None, error: str = "") -> None:
+        """Record how a run ended."""
+
+    def commit(self) -> int:
+        """Move what is spooled into the file."""
+
+    def score_rows(self, run_ids: Sequence[str] | None = None) -> list[dict[str, object]]:
+        """Return rows of the view `scores`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringSettings:
+    """How to score; `dtype` and `device` are settled (no `auto`)."""
+
+    dtype: str
+    device: str
+    token_budget: int | None = None
+    """Positions per forward pass; None chooses by model."""
+    deterministic: bool = False
+    backend: str = "native"
+
+
+def describe_checkpoint(
+    request: CheckpointRequest, folder: Path, checkpoint_id: str, tokenizer_hash: str, loaded: LoadedCheckpoint
+) -> CheckpointRecord:
+    """Merge what is known of a checkpoint: the request (flags, card), then the folder's note, then the weights themselves."""
+    note = read_note(folder)
+    params = _first(request.params, note and note.params, loaded.params)
+    tokens = _first(request.tokens, note and note.tokens)
+    flops, convention = request.flops, request.flops_convention
+    if flops is None and note is not None and request.tokens is None and request.params is None:
+        flops, convention = note.flops, note.flops_convention
+    if flops is None and params and tokens is not None:
+        flops, convention = training_flops(params, tokens), FlopsConvention.SIX_ND_TOTAL.value
+    if flops is not None and convention is None:
+        convention = FlopsConvention.PUBLISHED.value
+    is_folder = Path(request.source).is_dir()
+    return CheckpointRecord(
+        checkpoint_id=checkpoint_id,
+        family=request.family or (note.family if note else "") or _default_family(request.source, is_folder),
+        model=request.model or (note.model if note else "") or Path(request.source).name,
+        revision=request.revision,
+        revision_sha=str(request.metadata.get("revision_sha") or ""),
+        source=str(Path(request.source).resolve()) if is_folder else request.source,
+        step=_first(request.step, note and note.step),
+        params=params,
+        params_non_embedding=_first(
+            request.params_non_embedding, note and note.params_non_embedding, loaded.params_non_embedding
+        ),
+        tokens=tokens,
+        flops=flops,
+        flops_convention=convention,
+        architecture=loaded.architecture,
+        tokenizer_hash=tokenizer_hash,
+        is_final=request.is_final and (note is None or note.is_final),
+        metadata={
+            **(note.metadata if note else {}),
+            **({"validation_loss": note.validation_loss} if note and note.validation_loss is not None else {}),
+            **request.metadata,
+        },
+    )
+
+
+def _first(*candidates: int | None) -> int | None:
+    return next((value for value in candidates if value is not None), None)
+
+
+def _default_family(source: str, is_folder: bool) -> str:
+    """Folders that lie together are one family; a hub model stands alone until a card or flag says otherwise."""
+    return Path(source).resolve().parent.name if is_folder else source.split("/")[-1]
+
+
+def make_run(checkpoint: CheckpointRecord, task: TaskRecord, settings: ScoringSettings) -> RunRecord:
+    """Return the run's record; equal definitions give equal ids."""
+    import os
+
+    identity = [checkpoint.checkpoint_id, task.task_id, settings.dtype, settings.backend, SCORING_VERSION]
+    return RunRecord(
+        run_id=content_hash([*identity, "deterministic"] if settings.deterministic else identity),
+        checkpoint_id=checkpoint.checkpoint_id,
+        task_id=task.task_id,
+        dtype=settings.dtype,
+        device=settings.device,
+        backend=settings.backend,
+        scoring_version=SCORING_VERSION,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        metadata={
+            "deterministic": settings.deterministic,
+            "token_budget": settings.token_budget,
+            "cpus": os.cpu_count(),
+            "machine": platform.machine(),
+            **{f"{name}_version": version(name) for name in ("torch", "transformers", "lm_eval")},
+        },
+    )
