@@ -1,0 +1,304 @@
+"""Brings requested checkpoints onto the disk: pinned to a commit, the next one while the current one is scored."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from forecast.core.errors import HubError, UsageError
+from forecast.core.progress import Progress, SilentProgress
+from forecast.core.records import CheckpointRequest
+from forecast.hub.cache import RepoCache, default_cache_folder, present_bytes, snapshot_bytes
+from forecast.hub.download import Source, download_file
+from forecast.hub.failures import call
+from forecast.hub.listing import Listing, Needed, choose_files, make_listing
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchPreview:
+    """What fetching a checkpoint would mean."""
+
+    request: CheckpointRequest
+    """Pinned to its commit."""
+    total_bytes: int
+    present_bytes: int
+    """Of those, already on this disk."""
+    files: int
+    weights: str
+    """`safetensors`, `pickled`, or `local` for a folder."""
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes still to be downloaded."""
+        return self.total_bytes - self.present_bytes
+
+
+class _Background:
+    """One download in a daemon thread: an interrupted program ends at once, and what is on disk is resumed."""
+
+    def __init__(self, action: Callable[[], Path]) -> None:
+        self._result: Path | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(action,), name="forecast-prefetch", daemon=True)
+        self._thread.start()
+
+    def _run(self, action: Callable[[], Path]) -> None:
+        try:
+            self._result = action()
+        except BaseException as error:  # noqa: BLE001  handed to whoever asks for the result
+            self._error = error
+
+    def wait(self) -> Path:
+        """Return the folder, or raise what the download raised."""
+        while self._thread.is_alive():
+            # Short joins keep Ctrl-C answered.
+            self._thread.join(timeout=0.2)
+        if self._error is not None:
+            raise self._error
+        if self._result is None:
+            raise HubError("a download ended without a result", remedy="run the command again (it resumes)")
+        return self._result
+
+
+class Fetcher:
+    """Pins and fetches checkpoints; local folders pass through untouched.
+
+    HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE and HF_HUB_DOWNLOAD_TIMEOUT are honoured.
+    """
+
+    def __init__(
+        self,
+        *,
+        cache_folder: Path | None = None,
+        endpoint: str | None = None,
+        token: str | None = None,
+        cache_limit_bytes: int | None = None,
+        trust_remote_code: Sequence[str] = (),
+        progress: Progress | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Prepare, without reaching for the network.
+
+        Args:
+            cache_folder: folder of the hub's cache; HF_HOME's when not given.
+            endpoint: the hub's address; HF_ENDPOINT's when not given.
+            token: access token; HF_TOKEN's when not given.
+            cache_limit_bytes: most that checkpoints downloaded by this program may hold; what is scored is evicted first.
+            trust_remote_code: hub ids whose own Python files may be fetched.
+            progress: where to say what is being fetched.
+            sleep: how to wait between attempts.
+        """
+        from huggingface_hub import constants
+
+        self._cache_folder = cache_folder or default_cache_folder()
+        self._source = Source(
+            endpoint=(endpoint or constants.ENDPOINT).rstrip("/"),
+            token=token,
+            timeout_seconds=float(constants.HF_HUB_DOWNLOAD_TIMEOUT),
+            sleep=sleep,
+        )
+        self._limit = cache_limit_bytes
+        self._trusted = frozenset(trust_remote_code)
+        self._progress = progress or SilentProgress()
+        self._plan: list[CheckpointRequest] = []
+        self._background: dict[tuple[str, str], _Background] = {}
+        self._pinned: dict[tuple[str, str], tuple[str, Needed | None]] = {}
+        self._used: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+
+    def plan(self, requests: Sequence[CheckpointRequest]) -> None:
+        """Say in which order checkpoints will be fetched, so that each next one is fetched ahead."""
+        self._plan = list(requests)
+
+    def resolve(self, request: CheckpointRequest) -> CheckpointRequest:
+        """Return the request with its commit in `metadata["revision_sha"]`; a local folder is returned as it is.
+
+        Raises:
+            HubError: the model or revision does not exist, may not be read, or cannot be reached.
+        """
+        if is_local(request):
+            return request
+        commit, _ = self._pin(request)
+        return replace(request, metadata={**request.metadata, "revision_sha": commit})
+
+    def fetch(self, request: CheckpointRequest) -> Path:
+        """Return the folder of a checkpoint, downloading what is missing; the next one of the plan follows in the background.
+
+        Whatever was fetched before is taken for scored: with a cache limit, it may be evicted from here on.
+
+        Raises:
+            HubError: as `resolve`, or the download failed.
+        """
+        key = _key(request)
+        with self._lock:
+            background = self._background.pop(key, None)
+        if not is_local(request):
+            folder = background.wait() if background is not None else self._download(request, self._progress)
+            if key not in self._used:
+                self._used.append(key)
+        else:
+            folder = Path(request.source)
+        self._evict(keep={key})
+        following = self._next_after(request)
+        if following is not None:
+            self.prefetch(following)
+        return folder
+
+    def prefetch(self, request: CheckpointRequest) -> None:
+        """Start fetching in the background, unless the cache limit has no room beside what is in use."""
+        key = _key(request)
+        with self._lock:
+            if is_local(request) or key in self._background or not self._has_room(request):
+                return
+            self._background[key] = _Background(lambda: self._download(request, SilentProgress()))
+
+    def preview(self, request: CheckpointRequest) -> FetchPreview:
+        """Say what fetching would download, without doing it.
+
+        Raises:
+            HubError: as `resolve`.
+        """
+        if is_local(request):
+            size = snapshot_bytes(Path(request.source))
+            return FetchPreview(request=request, total_bytes=size, present_bytes=size, files=0, weights="local")
+        pinned = self.resolve(request)
+        commit, needed = self._pin(request)
+        cache = self._cache(request)
+        if needed is None:
+            size = snapshot_bytes(cache.snapshot(commit))
+            return FetchPreview(request=pinned, total_bytes=size, present_bytes=size, files=0, weights="cached")
+        listing = Listing(hub_id=request.source, commit=commit, files=needed.files)
+        return FetchPreview(
+            request=pinned,
+            total_bytes=needed.total_bytes,
+            present_bytes=present_bytes(cache, listing, needed.files),
+            files=len(needed.files),
+            weights=needed.weights,
+        )
+
+    def _cache(self, request: CheckpointRequest) -> RepoCache:
+        return RepoCache(root=self._cache_folder, hub_id=request.source)
+
+    def _pin(self, request: CheckpointRequest) -> tuple[str, Needed | None]:
+        """Commit and needed files; the files are None when only the cache could be asked and it is complete."""
+        key = _key(request)
+        if key not in self._pinned:
+            self._pinned[key] = self._ask(request)
+        return self._pinned[key]
+
+    def _ask(self, request: CheckpointRequest) -> tuple[str, Needed | None]:
+        from huggingface_hub import HfApi, constants
+
+        cache = self._cache(request)
+        if constants.is_offline_mode():
+            folder = cache.complete_snapshot(request.revision)
+            if folder is None:
+                raise HubError(
+                    f"{_subject(request)} is not complete in {self._cache_folder}, and HF_HUB_OFFLINE forbids fetching it",
+                    remedy="run 'forecast fetch' where there is a network, or unset HF_HUB_OFFLINE",
+                )
+            return folder.name, None
+        api = HfApi(endpoint=self._source.endpoint, token=self._source.token)
+        info = call(
+            lambda: api.model_info(
+                request.source, revision=request.revision or None, files_metadata=True, timeout=self._source.timeout_seconds
+            ),
+            subject=_subject(request),
+            endpoint=self._source.endpoint,
+            sleep=self._source.sleep,
+        )
+        listing = make_listing(request.source, info.sha, info.siblings or [])
+        cache.write_ref(request.revision or "main", listing.commit)
+        return listing.commit, choose_files(listing, remote_code=request.source in self._trusted)
+
+    def _download(self, request: CheckpointRequest, progress: Progress) -> Path:
+        commit, needed = self._pin(request)
+        cache = self._cache(request)
+        if needed is None:
+            return cache.snapshot(commit)
+        missing = cache.missing(commit, needed.files)
+        if not missing:
+            for file in needed.files:
+                cache.show(commit, file)
+            return cache.snapshot(commit)
+        cache.mark_fetched(commit)
+        total = sum(file.size for file in missing)
+        with progress.stage(f"fetching {_subject(request)}", total=total, unit="B") as stage:
+            for file in needed.files:
+                download_file(cache, commit, file, source=self._source, on_bytes=lambda count: stage.advance(count))
+        return cache.snapshot(commit)
+
+    def _next_after(self, request: CheckpointRequest) -> CheckpointRequest | None:
+        keys = [_key(entry) for entry in self._plan]
+        if _key(request) not in keys:
+            return None
+        following = keys.index(_key(request)) + 1
+        return self._plan[following] if following < len(self._plan) else None
+
+    def _held_bytes(self) -> int:
+        return sum(snapshot_bytes(folder) for folder in self._held().values())
+
+    def _held(self) -> dict[tuple[str, str], Path]:
+        """Used checkpoints that are still on the disk, oldest first."""
+        held = {}
+        for key in self._used:
+            commit, _ = self._pinned[key]
+            folder = RepoCache(root=self._cache_folder, hub_id=key[0]).snapshot(commit)
+            if folder.is_dir():
+                held[key] = folder
+        return held
+
+    def _has_room(self, request: CheckpointRequest) -> bool:
+        if self._limit is None:
+            return True
+        try:
+            _, needed = self._pin(request)
+        except HubError:
+            # Let the turn of this checkpoint report it.
+            return False
+        return self._held_bytes() + (needed.total_bytes if needed else 0) <= self._limit
+
+    def _evict(self, *, keep: set[tuple[str, str]]) -> None:
+        """Delete what was used before, oldest first, while the limit is exceeded; never what was there before this program."""
+        if self._limit is None:
+            return
+        for key, folder in self._held().items():
+            if self._held_bytes() <= self._limit:
+                return
+            cache = RepoCache(root=self._cache_folder, hub_id=key[0])
+            if key not in keep and cache.was_fetched(folder.name):
+                cache.evict(folder.name)
+
+
+def is_local(request: CheckpointRequest) -> bool:
+    """Whether a request names a folder on this disk."""
+    return Path(request.source).is_dir()
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size such as `20GB`, `500M` or `1.5 TiB`.
+
+    >>> parse_bytes("20GB"), parse_bytes("1 KiB")
+    (20000000000, 1024)
+
+    Raises:
+        UsageError: no size.
+    """
+    import re
+
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"'{text}' is no size", expected="e.g. 20GB")
+    power = " kmgt".index(match[2].lower()) if match[2] else 0
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+def _key(request: CheckpointRequest) -> tuple[str, str]:
+    return (request.source, request.revision)
+
+
+def _subject(request: CheckpointRequest) -> str:
+    return f"{request.source}@{request.revision}" if request.revision else request.source
