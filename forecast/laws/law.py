@@ -1,0 +1,148 @@
+"""What a scaling law is: a formula with named parameters, its derivative, and where to begin fitting it.
+
+A law takes plain arrays. `x` has one row per measurement and one column per input; `theta` one entry per parameter in its
+last axis, and any number of leading axes, so that many starts or bootstrap replicates are evaluated at once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+class Space(StrEnum):
+    """Where residuals are taken."""
+
+    LINEAR = "linear"
+    LOG = "log"
+
+
+class Role(StrEnum):
+    """What a parameter does; the checks of identification ask for it by this name."""
+
+    SHAPE = "shape"
+    AMPLITUDE = "amplitude"
+    EXPONENT = "exponent"
+    IRREDUCIBLE = "irreducible"
+    """What is left at infinite scale: bounded above by the smallest measurement."""
+    FLOOR = "floor"
+    """Lower asymptote of a rising curve, between 0 and the smallest measurement."""
+    CEILING = "ceiling"
+    """Upper asymptote: between the largest measurement and its bound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One constant of a law, its domain, and the values that the search begins from."""
+
+    name: str
+    meaning: str
+    lower: float = -np.inf
+    upper: float = np.inf
+    log: bool = False
+    """Whether the solver works on its logarithm; the domain must then be positive."""
+    role: Role = Role.SHAPE
+    grid: tuple[float, ...] = (1.0,)
+    """Values to begin from; ignored for a linear parameter, which is solved for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One column of x."""
+
+    name: str
+    unit: str
+    positive: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFit:
+    """Constants that a paper printed, by parameter name, with where they were printed."""
+
+    source: str
+    params: Mapping[str, float]
+    note: str = ""
+
+
+class Law(ABC):
+    """One scaling law. Subclasses are stateless; each lives in its own file of `forecast.laws.formulas` as `LAW`."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    formula: ClassVar[str]
+    reference: ClassVar[str]
+    inputs: ClassVar[tuple[Input, ...]]
+    output: ClassVar[str]
+    """Unit and meaning of y."""
+    parameters: ClassVar[tuple[Parameter, ...]]
+    space: ClassVar[Space] = Space.LINEAR
+    """Where the law's authors, or good sense, take residuals."""
+    output_positive: ClassVar[bool] = True
+    output_fraction: ClassVar[bool] = False
+    """Whether y lies in [0, 1]: only then are binomial losses meant."""
+    linear: ClassVar[tuple[str, ...]] = ()
+    """Parameters in which the law is linear when the others are held: they are eliminated by linear least squares."""
+    published: ClassVar[tuple[PublishedFit, ...]] = ()
+
+    @abstractmethod
+    def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
+        """Return y of shape (..., rows) for x (rows, inputs) and theta (..., parameters)."""
+
+    @abstractmethod
+    def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
+        """Return dy/dtheta of shape (..., rows, parameters)."""
+
+    def curvature(self, x: FloatArray, theta: FloatArray, v: FloatArray) -> FloatArray | None:
+        """Return sum_i v_i d2 y_i / dtheta2, (..., parameters, parameters); None lets the solver difference the Jacobian."""
+        return None
+
+    def starts(self, x: FloatArray, y: FloatArray) -> FloatArray | None:
+        """Return starting points (starts, parameters), or None for the product of the parameters' grids."""
+        return None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parameter names in the order of theta."""
+        return tuple(parameter.name for parameter in self.parameters)
+
+    def vector(self, params: Mapping[str, float]) -> FloatArray:
+        """Return theta for named values."""
+        return np.array([float(params[name]) for name in self.names])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftValue:
+    """A parameter known roughly beforehand: a normal penalty around `mean` with standard deviation `sd`, in its own unit."""
+
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraints:
+    """What is known of parameters before fitting: held at a value, or pulled towards one. The others are free."""
+
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    soft: Mapping[str, SoftValue] = field(default_factory=dict)
+
+
+def unpack(theta: FloatArray) -> tuple[FloatArray, ...]:
+    """Split theta (..., p) into p arrays of shape (..., 1) that broadcast against rows.
+
+    >>> [part.shape for part in unpack(np.zeros((7, 2)))]
+    [(7, 1), (7, 1)]
+    """
+    return tuple(theta[..., index, None] for index in range(theta.shape[-1]))
+
+
+def stack(*columns: FloatArray) -> FloatArray:
+    """Stack derivatives of shape (..., rows) into a Jacobian (..., rows, parameters), broadcasting constants."""
+    return np.stack(np.broadcast_arrays(*columns), axis=-1)

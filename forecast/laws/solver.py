@@ -1,0 +1,250 @@
+"""The one way to fit a law: screen a grid, eliminate what is linear, polish every promising start, take the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from forecast.core.errors import FitError
+from forecast.laws.covariance import covariances
+from forecast.laws.identification import find_unidentified
+from forecast.laws.law import Constraints, FloatArray, Law, SoftValue, Space
+from forecast.laws.losses import BetaBinomial, LeastSquares, Loss
+from forecast.laws.newton import Minima, Stop, minimise
+from forecast.laws.objective import Objective
+from forecast.laws.points import Points, check_points
+from forecast.laws.result import FitResult, FitStatus
+from forecast.laws.starts import start_points, thin
+
+STARTS = 48
+"""Starting points that are polished."""
+AGREEMENT = 1e-7
+_POLISH_ROWS = 20_000
+"""More rows than this are polished on a thinned set first, and only the best starts on all."""
+_CELLS = 6_000_000
+"""Batch x rows x parameters held at once."""
+_LOG_LIMIT = 650.0
+"""exp(650) is still a double."""
+
+
+def fit(
+    law: Law,
+    x: ArrayLike | Mapping[str, ArrayLike],
+    y: ArrayLike,
+    *,
+    loss: Loss | None = None,
+    space: Space | None = None,
+    sigma: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    fixed: Mapping[str, float] | None = None,
+    soft: Mapping[str, SoftValue] | None = None,
+    seed: int = 0,
+    starts: int = STARTS,
+    extra_starts: Sequence[FloatArray] = (),
+) -> FitResult:
+    """Fit a law: argmin_theta sum_i w_i rho(z_i / sigma_i), z the residual in the law's (or the given) space.
+
+    Args:
+        law: what to fit.
+        x: (rows, inputs), or input name -> column, in the units that the law's inputs name.
+        y: (rows,), in the unit of the law's output.
+        loss: least squares unless given.
+        space: where residuals are taken; the law's own unless given (or given by the loss).
+        sigma: (rows,) standard errors of y, in the unit of the residual (relative errors in log space).
+        weights: (rows,) multiply each row's loss.
+        fixed: parameter -> value that it is held at.
+        soft: parameter -> normal penalty. For losses that are no likelihood the penalty is scaled by the noise variance
+            of the fit without it, so that `sd` keeps its meaning.
+        seed: of the jittered starts; the optimum does not depend on it.
+        starts: how many starts to polish.
+        extra_starts: parameter vectors to begin from besides.
+
+    Returns:
+        The best optimum found, with its status; read `status` and `reasons` before trusting numbers.
+
+    Raises:
+        FitError: measurements or options outside the domain of the law or the loss.
+
+    >>> from forecast.laws import get_law
+    >>> c = np.array([1e18, 1e19, 1e20, 1e21])
+    >>> result = fit(get_law("power-law"), c, 50.0 * c**-0.07)
+    >>> round(result.params["alpha"], 6), result.status.value
+    (0.07, 'ok')
+    """
+    loss = loss or LeastSquares()
+    used_space = getattr(loss, "space", None) or space or law.space
+    points = check_points(law, x, y, loss=loss, space=used_space, sigma=sigma, weights=weights)
+    constraints = Constraints(fixed=dict(fixed or {}), soft=dict(soft or {}))
+    _check_constraints(law, constraints)
+    if isinstance(loss, BetaBinomial) and loss.rho is None:
+        from forecast.laws.overdispersion import estimate_rho
+
+        loss = replace(loss, rho=estimate_rho(law, points, loss, constraints, seed=seed))
+        extra = {"rho": float(loss.rho or 0.0)}
+    else:
+        extra = {}
+    soft_scale = 1.0
+    if constraints.soft and not loss.is_likelihood:
+        plain = build_objective(law, points, loss, used_space, Constraints(fixed=constraints.fixed), 1.0)
+        unpulled, _, _ = search(plain, seed=seed, starts=max(8, starts // 4))
+        soft_scale = max(covariances(plain, unpulled).noise_variance, 1e-300)
+    objective = build_objective(law, points, loss, used_space, constraints, soft_scale)
+    u, minima, agreed = search(objective, seed=seed, starts=starts, extra=extra_starts)
+    return _conclude(objective, u, minima, agreed, points=points, constraints=constraints, extra=extra)
+
+
+def build_objective(
+    law: Law, points: Points, loss: Loss, space: Space, constraints: Constraints, soft_scale: float
+) -> Objective:
+    """Assemble what is minimised; `soft_scale` turns 1 / sd^2 into units of the loss."""
+    names = law.names
+    free = np.array([index for index, name in enumerate(names) if name not in constraints.fixed], dtype=np.intp)
+    if len(free) == 0:
+        raise FitError("every parameter is fixed", expected="at least one free parameter")
+    template = np.array([float(constraints.fixed.get(name, 1.0)) for name in names])
+    mean = np.array([constraints.soft[names[i]].mean if names[i] in constraints.soft else 0.0 for i in free])
+    precision = np.array(
+        [soft_scale / constraints.soft[names[i]].sd ** 2 if names[i] in constraints.soft else 0.0 for i in free]
+    )
+    return Objective(
+        law=law,
+        loss=loss,
+        space=space,
+        x=points.x,
+        y=points.y,
+        sigma=points.sigma,
+        weights=points.weights,
+        template=template,
+        free=free,
+        is_log=np.array([law.parameters[i].log for i in free]),
+        soft_mean=mean,
+        soft_precision=precision,
+    )
+
+
+def solver_bounds(objective: Objective) -> tuple[FloatArray, FloatArray]:
+    """Box of the free parameters in solver coordinates."""
+    lower, upper = [], []
+    for index in objective.free:
+        parameter = objective.law.parameters[index]
+        if parameter.log:
+            lower.append(np.log(parameter.lower) if parameter.lower > 0 else -_LOG_LIMIT)
+            upper.append(min(np.log(parameter.upper), _LOG_LIMIT))
+        else:
+            lower.append(parameter.lower)
+            upper.append(parameter.upper)
+    return np.array(lower), np.array(upper)
+
+
+def polish(objective: Objective, u: FloatArray, *, max_iterations: int = 300, tolerance: float = 1e-13) -> Minima:
+    """Minimise from each row of u (batch, free) within the parameters' domains."""
+    lower, upper = solver_bounds(objective)
+    return minimise(
+        objective.value,
+        objective.derivatives,
+        u,
+        lower=lower,
+        upper=upper,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+        chunk=max(1, _CELLS // (len(objective.y) * max(1, len(objective.free)))),
+    )
+
+
+def search(
+    objective: Objective, *, seed: int, starts: int, extra: Sequence[FloatArray] = ()
+) -> tuple[FloatArray, Minima, NDArray[np.bool_]]:
+    """Return the best optimum u (free,), all end points, and which of them agree with the best."""
+    bounds = solver_bounds(objective)
+    u = start_points(objective, count=starts, seed=seed, span=bounds)
+    if len(extra):
+        given = objective.coordinates(np.array(extra, dtype=np.float64))
+        u = np.concatenate([np.clip(given, *bounds), u])
+    if len(objective.y) > _POLISH_ROWS and np.ndim(getattr(objective.loss, "n_items", 0.0)) == 0:
+        keep = thin(objective.x, _POLISH_ROWS // 4)
+        small = replace(
+            objective,
+            x=objective.x[keep],
+            y=objective.y[keep],
+            sigma=objective.sigma[keep],
+            weights=objective.weights[keep],
+        )
+        rough = polish(small, u)
+        u = rough.u[np.argsort(rough.value, kind="stable")[:3]]
+    minima = polish(objective, u)
+    if not np.any(np.isfinite(minima.value)):
+        raise FitError(
+            f"'{objective.law.name}' is undefined at every starting point for these measurements",
+            remedy="check the units of x and y",
+        )
+    best = int(np.argmin(minima.value))
+    low = minima.value[best]
+    # What rounding leaves of a perfect fit: squares of 1e-12, or the deviance's digits.
+    size = float(np.sum(objective.weights * getattr(objective.loss, "n_items", 1.0)))
+    noise_floor = (1e-13 if objective.loss.is_likelihood else 1e-24) * max(size, 1.0)
+    agreed = minima.value <= low + AGREEMENT * abs(low) + noise_floor
+    return minima.u[best], minima, agreed
+
+
+def _conclude(
+    objective: Objective,
+    u: FloatArray,
+    minima: Minima,
+    agreed: NDArray[np.bool_],
+    *,
+    points: Points,
+    constraints: Constraints,
+    extra: Mapping[str, float],
+) -> FitResult:
+    law = objective.law
+    best = int(np.argmin(minima.value))
+    stop = Stop(int(minima.stop[best]))
+    found = covariances(objective, u)
+    settled = stop is Stop.CONVERGED or (stop is Stop.STALLED and bool(minima.decrement[best] < 1e-8))
+    unidentified, reasons = find_unidentified(objective, u, found, points)
+    if not settled:
+        status, message = FitStatus.NOT_CONVERGED, f"stopped after {minima.iterations[best]} steps ({stop.name.lower()})"
+    elif reasons:
+        status, message = FitStatus.NOT_IDENTIFIED, "; ".join(reasons)
+    else:
+        status, message = FitStatus.OK, f"{int(agreed.sum())} of {len(agreed)} starts agree"
+    return FitResult(
+        law=law,
+        loss=objective.loss,
+        space=objective.space,
+        points=points,
+        theta=objective.theta(u[None])[0],
+        covariance=found.sandwich,
+        covariance_model=found.model,
+        noise_sd=float("nan") if objective.loss.is_likelihood else float(np.sqrt(found.noise_variance)),
+        status=status,
+        message=message,
+        objective=float(minima.value[best]),
+        iterations=int(minima.iterations[best]),
+        starts=len(agreed),
+        starts_agreed=int(agreed.sum()),
+        unidentified=unidentified,
+        reasons=reasons,
+        constraints=constraints,
+        free=tuple(law.names[index] for index in objective.free),
+        extra=extra,
+        problem=objective,
+    )
+
+
+def _check_constraints(law: Law, constraints: Constraints) -> None:
+    for name in [*constraints.fixed, *constraints.soft]:
+        if name not in law.names:
+            raise FitError(f"'{law.name}' has no parameter '{name}'", expected=", ".join(law.names))
+    for name, value in constraints.fixed.items():
+        parameter = law.parameters[law.names.index(name)]
+        if not (np.isfinite(value) and parameter.lower <= value <= parameter.upper and (value > 0 or not parameter.log)):
+            raise FitError(f"{name} cannot be held at {value}", expected=f"a value in [{parameter.lower}, {parameter.upper}]")
+        if name in constraints.soft:
+            raise FitError(f"{name} is both fixed and soft", expected="one of the two")
+    for name, soft in constraints.soft.items():
+        if not (np.isfinite(soft.mean) and np.isfinite(soft.sd) and soft.sd > 0):
+            raise FitError(f"{name} has the soft value {soft.mean} +- {soft.sd}", expected="finite numbers, sd above 0")
