@@ -141,7 +141,7 @@ def _append_body(
         if start and not resumed and on_bytes is not None:
             on_bytes(-start)
         with partial.open("ab" if resumed else "wb") as handle:
-            for chunk in response.iter_bytes(chunk_size=_CHUNK_BYTES):
+            for chunk in response.iter_bytes():  # as it comes: what has arrived before a break is kept
                 handle.write(chunk)
                 if on_bytes is not None:
                     on_bytes(len(chunk))
