@@ -66,7 +66,8 @@ def _translate_status(error: Exception, subject: str, endpoint: str) -> HubError
     status = status_of(error)
     if status in (401, 403):
         return HubError(
-            f"{subject}: {endpoint} refused access (HTTP {status})", remedy="set HF_TOKEN to a token that may read it"
+            f"{subject}: {endpoint} refused access (HTTP {status}); there is no such model, or it is private",
+            remedy="check the name, or set HF_TOKEN to a token that may read it",
         )
     if status == 404:
         return HubError(f"{subject}: a file is missing on {endpoint} (HTTP 404)", remedy="check the model and its revision")
