@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -60,6 +61,8 @@ class Input:
 
     name: str
     unit: str
+    typical: tuple[float, float]
+    """Range in which the law is used: for examples and for checks on synthetic data."""
     positive: bool = True
 
 
@@ -90,6 +93,8 @@ class Law(ABC):
     """Whether y lies in [0, 1]: only then are binomial losses meant."""
     linear: ClassVar[tuple[str, ...]] = ()
     """Parameters in which the law is linear when the others are held: they are eliminated by linear least squares."""
+    typical: ClassVar[Mapping[str, float]]
+    """Plausible constants: for examples and for checks on synthetic data; never a prior."""
     published: ClassVar[tuple[PublishedFit, ...]] = ()
 
     @abstractmethod
@@ -132,6 +137,15 @@ class Constraints:
 
     fixed: Mapping[str, float] = field(default_factory=dict)
     soft: Mapping[str, SoftValue] = field(default_factory=dict)
+
+
+def constants(**values: float) -> Mapping[str, float]:
+    """Return named numbers that nobody can change.
+
+    >>> constants(A=1.0)["A"]
+    1.0
+    """
+    return MappingProxyType(values)
 
 
 def unpack(theta: FloatArray) -> tuple[FloatArray, ...]:

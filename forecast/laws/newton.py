@@ -116,7 +116,8 @@ def _minimise_chunk(
         iterations[active] += 1
         moved = active[better]
         u[moved], current[moved], stale[moved] = trial[better], found[better], True
-        trust = gain / np.maximum(promised, 1e-300)
+        with np.errstate(over="ignore", invalid="ignore"):
+            trust = gain / np.maximum(promised, 1e-300)
         factor = np.where(better, np.where(trust > 0.75, 0.1, np.where(trust > 0.25, 0.5, 2.0)), 8.0)
         damping[active] = np.clip(damping[active] * factor, _MIN_DAMPING, 10 * _MAX_DAMPING)
         flat[active] = np.where(better & (gain <= 1e-14 * scale), flat[active] + 1, np.where(better, 0, flat[active]))

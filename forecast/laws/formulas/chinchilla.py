@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
-from forecast.laws.law import FloatArray, Input, Law, Parameter, PublishedFit, Role, Space, stack, unpack
+from forecast.laws.law import FloatArray, Input, Law, Parameter, PublishedFit, Role, Space, constants, stack, unpack
 
 _EXPONENTS = tuple(float(value) for value in np.geomspace(0.03, 1.5, 24))
 
@@ -16,7 +18,10 @@ class Chinchilla(Law):
     title = "Hoffmann approach 3: loss of parameters and tokens"
     formula = "L = E + A / N^alpha + B / D^beta"
     reference = "Hoffmann 2022 (arXiv:2203.15556), eq. 2 and D.3; Besiroglu 2024 (arXiv:2404.10102)"
-    inputs = (Input(name="params", unit="parameters N"), Input(name="tokens", unit="training tokens D"))
+    inputs = (
+        Input(name="params", unit="parameters N", typical=(5e7, 1e10)),
+        Input(name="tokens", unit="training tokens D", typical=(1e9, 5e11)),
+    )
     output = "loss, nats per token"
     parameters = (
         Parameter(name="A", meaning="amplitude of the parameters' part", lower=0.0, log=True, role=Role.AMPLITUDE),
@@ -27,7 +32,8 @@ class Chinchilla(Law):
     )
     space = Space.LOG
     linear = ("A", "B", "E")
-    published = (
+    typical = constants(A=480.0, B=2100.0, E=1.8, alpha=0.35, beta=0.37)
+    published: ClassVar[tuple[PublishedFit, ...]] = (
         PublishedFit(
             source="Hoffmann 2022, eq. 10",
             params={"A": 406.4, "B": 410.7, "E": 1.69, "alpha": 0.34, "beta": 0.28},

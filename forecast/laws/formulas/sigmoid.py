@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, stack, unpack
+from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
 
 
 class Sigmoid(Law):
@@ -15,7 +15,9 @@ class Sigmoid(Law):
     title = "Accuracy as a falling sigmoid of loss"
     formula = "acc = floor + (ceiling - floor) / (1 + exp(k * (L - L0)))"
     reference = "Llama 3 (arXiv:2407.21783), section 3.2.1; OLMo ladder (arXiv:2412.04403), eq. 3"
-    inputs = (Input(name="nll", unit="loss-like: nats or bits per character, byte or token", positive=False),)
+    inputs = (
+        Input(name="nll", unit="loss-like: nats or bits per character, byte or token", typical=(0.4, 1.8), positive=False),
+    )
     output = "accuracy, a fraction"
     parameters = (
         Parameter(
@@ -33,18 +35,11 @@ class Sigmoid(Law):
     output_positive = False
     output_fraction = True
     linear = ("floor", "ceiling")
+    typical = constants(floor=0.25, ceiling=0.95, k=6.0, L0=1.0)
 
     def starts(self, x: FloatArray, y: FloatArray) -> FloatArray:
-        """Half-way losses over and beyond the measured range, steepnesses relative to its width."""
-        low, high = float(np.min(x)), float(np.max(x))
-        width = max(high - low, 1e-6 * max(abs(low), 1.0))
-        rows = [
-            (floor, ceiling, steep / width, low + place * width)
-            for floor, ceiling in ((0.0, 1.0), (0.25, 1.0), (0.5, 1.0))
-            for steep in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
-            for place in np.linspace(-2.0, 1.5, 29)
-        ]
-        return np.array(rows)
+        """Half-way losses over and beyond the measured range, steepnesses relative to its width; the asymptotes are linear."""
+        return np.array([(0.25, 0.95, steep, middle) for steep, middle in sigmoid_grid(x[:, 0])])
 
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
@@ -58,6 +53,16 @@ class Sigmoid(Law):
         s = special.expit(-k * gap)
         slope = (ceiling - floor) * s * special.expit(k * gap)
         return stack(1.0 - s, s, -slope * gap, slope * k)
+
+
+def sigmoid_grid(x: FloatArray) -> FloatArray:
+    """Pairs (steepness, middle) to begin a falling sigmoid from, for measurements at x (rows,)."""
+    low, high = float(np.min(x)), float(np.max(x))
+    width = max(high - low, 1e-6 * max(abs(low), 1.0))
+    places = np.linspace(-2.0, 1.5, 29)
+    return np.array(
+        [(steep / width, low + place * width) for steep in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0) for place in places]
+    )
 
 
 LAW = Sigmoid()

@@ -1,0 +1,35 @@
+"""Alabdulmohsin 2022's M2."""
+
+from __future__ import annotations
+
+from forecast.laws.law import Input, Parameter, Role, constants
+from forecast.laws.shapes import EXPONENTS, OffsetPowerShape
+
+
+class M2(OffsetPowerShape):
+    """y = a x^c + e, c negative."""
+
+    name = "m2"
+    title = "Alabdulmohsin M2: power law with limit"
+    formula = "y = a * x^c + e"
+    reference = "Alabdulmohsin 2022 (arXiv:2209.06640), table 1"
+    inputs = (Input(name="examples", unit="training examples seen", typical=(1e5, 1e9)),)
+    output = "error or loss"
+    parameters = (
+        Parameter(name="a", meaning="reducible part at x = 1", lower=0.0, log=True, role=Role.AMPLITUDE),
+        Parameter(
+            name="c",
+            meaning="exponent, negative",
+            lower=-10.0,
+            upper=-1e-4,
+            role=Role.EXPONENT,
+            grid=tuple(-v for v in EXPONENTS),
+        ),
+        Parameter(name="e", meaning="limit with infinite data", lower=0.0, role=Role.IRREDUCIBLE),
+    )
+    typical = constants(a=30.0, c=-0.35, e=0.1)
+    sign = 1.0
+    linear = ("a", "e")
+
+
+LAW = M2()
