@@ -1,0 +1,119 @@
+"""Benchmark cards: what a task is, how it is asked by default, and which measures to read, from tasks/*.yaml.
+
+docs/families.md documents every field. A card never holds scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from forecast.catalog.located import Field, nearest, read_located
+from forecast.core.errors import UsageError
+from forecast.core.observations import ACCURACY_METRICS, NLL_METRICS
+from forecast.core.resources import data_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkCard:
+    """One benchmark."""
+
+    name: str
+    """The card's file name, and the name of the lm-eval task or group unless `lm_eval_task` differs."""
+    title: str
+    lm_eval_task: str
+    """Name of the stock lm-eval task, group or tag; empty where the task comes with a YAML of its own."""
+    num_fewshot: int
+    """Shots that the field reports this task with."""
+    accuracy_metric: str
+    """The accuracy to forecast: acc, acc_norm or acc_bytes."""
+    nll_metric: str
+    """The smooth measure between compute and accuracy."""
+    chance: float
+    """Accuracy of guessing, a fraction."""
+    items: int | None
+    """Items of the split that is scored; None where the card's source does not say."""
+    split: str
+    dataset: str
+    """Hub id of the data set."""
+    dataset_config: str
+    licence: str
+    licence_source: str
+    source: str
+    """Web address of the benchmark's definition (paper or data card)."""
+    items_source: str
+    note: str
+    path: Path
+
+
+def read_benchmark(path: Path) -> BenchmarkCard:
+    """Read and validate one benchmark card.
+
+    Raises:
+        InputError: naming file, line and field.
+    """
+    root = read_located(path)
+    entries = root.entries(
+        required=("task", "title", "num_fewshot", "accuracy_metric", "nll_metric", "chance", "licence", "source"),
+        optional=("lm_eval_task", "items", "split", "dataset", "dataset_config", "note"),
+    )
+    name = entries["task"].text()
+    if name != path.stem:
+        raise entries["task"].error(f"is {name!r}", expected=f"the file's name, {path.stem!r}")
+    licence = entries["licence"].entries(required=("value", "source"))
+    items, items_source = _read_items(entries.get("items"))
+    return BenchmarkCard(
+        name=name,
+        title=entries["title"].text(),
+        lm_eval_task=entries["lm_eval_task"].text() if "lm_eval_task" in entries else "",
+        num_fewshot=entries["num_fewshot"].whole(),
+        accuracy_metric=entries["accuracy_metric"].one_of(ACCURACY_METRICS),
+        nll_metric=entries["nll_metric"].one_of(NLL_METRICS),
+        chance=entries["chance"].number(maximum=1.0),
+        items=items,
+        split=entries["split"].text() if "split" in entries else "",
+        dataset=entries["dataset"].text() if "dataset" in entries else "",
+        dataset_config=entries["dataset_config"].text() if "dataset_config" in entries else "",
+        licence=licence["value"].text(),
+        licence_source=licence["source"].url(),
+        source=entries["source"].url(),
+        items_source=items_source,
+        note=entries["note"].text() if "note" in entries else "",
+        path=path,
+    )
+
+
+def _read_items(field: Field | None) -> tuple[int | None, str]:
+    if field is None:
+        return None, ""
+    parts = field.entries(required=("value", "source"))
+    return parts["value"].whole(minimum=1), parts["source"].url()
+
+
+def benchmark_names() -> list[str]:
+    """Names of all benchmarks that have a card."""
+    return sorted(path.stem for path in data_folder("tasks").glob("*.yaml"))
+
+
+def load_benchmark(name: str) -> BenchmarkCard:
+    """Read the card of a benchmark by its name.
+
+    Raises:
+        UsageError: there is no such card.
+        InputError: its card is malformed.
+    """
+    known = benchmark_names()
+    by_lower = {entry.lower().replace("-", "_"): entry for entry in known}
+    found = by_lower.get(name.lower().replace("-", "_"))
+    if found is None:
+        raise UsageError(
+            f"no card for task '{name}'",
+            expected="a card in tasks/ (any lm-eval task can be evaluated without one)",
+            remedy=nearest(name, known, kind="card"),
+        )
+    return read_benchmark(data_folder("tasks") / f"{found}.yaml")
+
+
+def load_benchmarks() -> list[BenchmarkCard]:
+    """Read every benchmark card, by name."""
+    return [load_benchmark(name) for name in benchmark_names()]
