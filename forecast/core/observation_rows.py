@@ -75,7 +75,7 @@ def to_ladders(rows: Iterable[ObservationRow], *, notice: Notice | None = None) 
     for row in rows:
         shots = -1 if row.num_fewshot is None else row.num_fewshot
         groups.setdefault((row.family, row.task, shots, row.definition), []).append(row)
-    return [_build(groups[key], notice or _ignore) for key in sorted(groups)]
+    return [build_ladder(groups[key], notice=notice)[0] for key in sorted(groups)]
 
 
 def _ignore(_text: str) -> None:
@@ -86,7 +86,9 @@ def _column(values: Iterable[float | None]) -> FloatArray:
     return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
 
 
-def _build(rows: Sequence[ObservationRow], notice: Notice) -> Ladder:
+def build_ladder(rows: Sequence[ObservationRow], *, notice: Notice | None = None) -> tuple[Ladder, list[int]]:
+    """Build the ladder of rows that belong together; also return, for each of its rows, the position it had in `rows`."""
+    notice = notice or _ignore
     flops, convention = _flops(rows, notice)
     order = sorted(range(len(rows)), key=lambda i: (math.isnan(flops[i]), flops[i], rows[i].model, rows[i].step or 0))
     rows = [rows[i] for i in order]
@@ -96,7 +98,7 @@ def _build(rows: Sequence[ObservationRow], notice: Notice) -> Ladder:
         notice(f"{rows[0].family}, {rows[0].task}: rows state different chance levels {sorted(chances)}; it counts as unknown")
     lr_fraction = _column(row.lr_fraction for row in rows)
     n_items = _column(row.n_items for row in rows)
-    return Ladder(
+    ladder = Ladder(
         family=rows[0].family,
         task=rows[0].task,
         model=tuple(row.model for row in rows),
@@ -121,6 +123,7 @@ def _build(rows: Sequence[ObservationRow], notice: Notice) -> Ladder:
         num_fewshot=rows[0].num_fewshot,
         definition=rows[0].definition,
     )
+    return ladder, order
 
 
 def _params(rows: Sequence[ObservationRow]) -> tuple[FloatArray, str]:

@@ -1,0 +1,261 @@
+"""Records as Arrow tables: the form in which they are spooled and taken into DuckDB, with no loss of precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+import pyarrow as pa
+
+from forecast.core.errors import InputError
+from forecast.core.hashing import content_hash
+from forecast.core.observation_rows import ALL_METRICS, ObservationRow
+from forecast.core.records import CheckpointRecord, ItemRecord, RunCounters, RunRecord, RunStatus, ScoredShard, TaskRecord
+
+_I32, _I64, _F64, _TEXT, _FLAG = pa.int32(), pa.int64(), pa.float64(), pa.string(), pa.bool_()
+
+SHARD_SCHEMA = pa.schema(
+    [
+        ("run_id", pa.dictionary(_I32, _TEXT)),
+        ("item_idx", _I32),
+        ("loglikelihoods", pa.list_(_F64)),
+        ("n_tokens", pa.list_(_I32)),
+        ("is_greedy", pa.list_(_FLAG)),
+    ]
+)
+
+CHECKPOINT_SCHEMA = pa.schema(
+    [
+        ("checkpoint_id", _TEXT),
+        ("registered_at", _I64),
+        ("facts_hash", _TEXT),
+        ("family", _TEXT),
+        ("model", _TEXT),
+        ("revision", _TEXT),
+        ("revision_sha", _TEXT),
+        ("source", _TEXT),
+        ("step", _I64),
+        ("params", _I64),
+        ("params_non_embedding", _I64),
+        ("tokens", _I64),
+        ("flops", _F64),
+        ("flops_convention", _TEXT),
+        ("architecture", _TEXT),
+        ("tokenizer_hash", _TEXT),
+        ("is_final", _FLAG),
+        ("metadata", _TEXT),
+    ]
+)
+
+_ITEM = pa.struct(
+    [
+        ("item_idx", _I32),
+        ("gold", _I32),
+        ("golds", pa.list_(_I32)),
+        ("prompt", _TEXT),
+        ("prompt_hash", _TEXT),
+        ("choices", pa.list_(_TEXT)),
+        ("n_chars", pa.list_(_I32)),
+        ("n_bytes", pa.list_(_I32)),
+        ("item_group", _TEXT),
+    ]
+)
+
+TASK_SCHEMA = pa.schema(
+    [
+        ("task_id", _TEXT),
+        ("task", _TEXT),
+        ("num_fewshot", _I32),
+        ("fewshot_seed", _I64),
+        ("output_type", _TEXT),
+        ("definition_hash", _TEXT),
+        ("version", _TEXT),
+        ("item_limit", _I32),
+        ("n_items", _I32),
+        ("metadata", _TEXT),
+        ("items", pa.list_(_ITEM)),
+    ]
+)
+
+RUN_SCHEMA = pa.schema(
+    [
+        (name, _TEXT)
+        for name in (
+            "run_id",
+            "checkpoint_id",
+            "task_id",
+            "dtype",
+            "device",
+            "backend",
+            "scoring_version",
+            "started_at",
+            "metadata",
+        )
+    ]
+)
+
+_COUNTERS = [
+    ("tokens_requested", _I64),
+    ("tokens_unique", _I64),
+    ("tokens_computed", _I64),
+    ("tokens_padded", _I64),
+    ("tokens_truncated", _I64),
+    ("seconds", _F64),
+    ("flops_done", _F64),
+    ("flops_bound", _F64),
+]
+
+CLOSING_SCHEMA = pa.schema(
+    [("closing_id", _TEXT), ("run_id", _TEXT), ("closed_at", _I64), ("status", _TEXT), ("error", _TEXT), *_COUNTERS]
+)
+
+OBSERVATION_SCHEMA = pa.schema(
+    [
+        ("observation_id", _TEXT),
+        ("batch", _I64),
+        ("source", _TEXT),
+        ("definition", _TEXT),
+        ("family", _TEXT),
+        ("model", _TEXT),
+        ("revision", _TEXT),
+        ("step", _I64),
+        ("task", _TEXT),
+        ("num_fewshot", _I32),
+        ("params", _F64),
+        ("params_non_embedding", _F64),
+        ("tokens", _F64),
+        ("flops", _F64),
+        ("flops_convention", _TEXT),
+        ("is_final", _FLAG),
+        ("n_items", _I64),
+        ("chance", _F64),
+        ("lr_fraction", _F64),
+        *((name, _F64) for name in ALL_METRICS),
+        *((f"{name}_sem", _F64) for name in ALL_METRICS),
+        ("metadata", _TEXT),
+    ]
+)
+
+
+def to_json(metadata: Mapping[str, object]) -> str:
+    """Return metadata as one canonical JSON object."""
+    return json.dumps(dict(metadata), sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def checkpoint_table(record: CheckpointRecord, *, registered_at: int) -> pa.Table:
+    """Return one row that states what is known of a checkpoint now."""
+    facts = {**asdict(record), "metadata": to_json(record.metadata)}
+    row = {**facts, "registered_at": registered_at, "facts_hash": content_hash(facts)}
+    return pa.Table.from_pylist([row], schema=CHECKPOINT_SCHEMA)
+
+
+def task_table(record: TaskRecord) -> pa.Table:
+    """Return one row that holds a task with all its items."""
+    row = {
+        "task_id": record.task_id,
+        "task": record.task,
+        "num_fewshot": record.num_fewshot,
+        "fewshot_seed": record.fewshot_seed,
+        "output_type": record.output_type,
+        "definition_hash": record.definition_hash,
+        "version": record.version,
+        "item_limit": record.limit,
+        "n_items": len(record.items),
+        "metadata": to_json(record.metadata),
+        "items": [_item(item) for item in record.items],
+    }
+    return pa.Table.from_pylist([row], schema=TASK_SCHEMA)
+
+
+def _item(item: ItemRecord) -> dict[str, object]:
+    return {
+        "item_idx": item.item_idx,
+        "gold": item.gold,
+        "golds": sorted(item.golds),
+        "prompt": item.prompt,
+        "prompt_hash": item.prompt_hash,
+        "choices": item.choices,
+        "n_chars": item.n_chars,
+        "n_bytes": item.n_bytes,
+        "item_group": item.group,
+    }
+
+
+def run_table(record: RunRecord) -> pa.Table:
+    """Return one row for a run."""
+    return pa.Table.from_pylist([{**asdict(record), "metadata": to_json(record.metadata)}], schema=RUN_SCHEMA)
+
+
+def closing_table(
+    run_id: str, status: RunStatus, counters: RunCounters | None, error: str, *, closed_at: int, closing_id: str
+) -> pa.Table:
+    """Return one row for the end of a session on a run."""
+    row = {"closing_id": closing_id, "run_id": run_id, "closed_at": closed_at, "status": status.value, "error": error}
+    return pa.Table.from_pylist([row | (asdict(counters) if counters else {})], schema=CLOSING_SCHEMA)
+
+
+def shard_table(shard: ScoredShard) -> pa.Table:
+    """Return a shard as a table, one row per item.
+
+    Raises:
+        InputError: columns of different lengths, or a value that is no finite number.
+    """
+    rows = len(shard.item_idx)
+    if not len(shard.loglikelihoods) == len(shard.n_tokens) == len(shard.is_greedy) == rows:
+        raise InputError(f"a shard of run {shard.run_id} has columns of different lengths", expected=f"{rows} entries in each")
+    for item, values, tokens, greedy in zip(shard.item_idx, shard.loglikelihoods, shard.n_tokens, shard.is_greedy, strict=True):
+        if not len(values) == len(tokens) == len(greedy) > 0:
+            raise InputError(
+                f"item {item} of run {shard.run_id} has {len(values)} loglikelihoods and {len(tokens)} token counts"
+            )
+        if not all(-_LARGEST < value < _LARGEST for value in values):
+            raise InputError(
+                f"item {item} of run {shard.run_id} has the loglikelihoods {list(values)}",
+                expected="finite numbers",
+                remedy="check the checkpoint's weights",
+            )
+    run_ids = pa.DictionaryArray.from_arrays(pa.array([0] * rows, _I32), pa.array([shard.run_id]))
+    columns = [
+        run_ids,
+        pa.array(shard.item_idx, _I32),
+        pa.array(shard.loglikelihoods, pa.list_(_F64)),
+        pa.array(shard.n_tokens, pa.list_(_I32)),
+        pa.array(shard.is_greedy, pa.list_(_FLAG)),
+    ]
+    return pa.Table.from_arrays(columns, schema=SHARD_SCHEMA)
+
+
+_LARGEST = 1e300
+"""No loglikelihood is larger; infinities and NaN fail the comparison."""
+
+
+def observation_table(rows: Iterable[ObservationRow], *, source: str, batch: int) -> pa.Table:
+    """Return observations as a table; a row's identity is its content and source."""
+    return pa.Table.from_pylist([_observation(row, source, batch) for row in rows], schema=OBSERVATION_SCHEMA)
+
+
+def _observation(row: ObservationRow, source: str, batch: int) -> dict[str, object]:
+    content: dict[str, object] = {
+        "source": source or row.source,
+        "definition": row.definition,
+        "family": row.family,
+        "model": row.model,
+        "revision": row.revision,
+        "step": row.step,
+        "task": row.task,
+        "num_fewshot": row.num_fewshot,
+        "params": row.params,
+        "params_non_embedding": row.params_non_embedding,
+        "tokens": row.tokens,
+        "flops": row.flops,
+        "flops_convention": row.flops_convention,
+        "is_final": row.is_final,
+        "n_items": row.n_items,
+        "chance": row.chance,
+        "lr_fraction": row.lr_fraction,
+        **row.metrics,
+        **{f"{name}_sem": value for name, value in row.sems.items()},
+        "metadata": to_json(row.metadata),
+    }
+    return {**content, "observation_id": content_hash(content), "batch": batch}

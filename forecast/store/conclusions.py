@@ -1,0 +1,91 @@
+"""Forecasts and fits as rows: key columns to search by, and the whole of it as one JSON payload."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+
+from forecast.core.forecasts import Forecast
+from forecast.core.hashing import content_hash
+
+_FLOAT_COLUMNS = ("target_params", "target_tokens", "target_flops", "level", "point", "lo", "hi", "truth")
+
+
+def forecast_table(forecast: Forecast, *, data_hash: str, code_version: str) -> pa.Table:
+    """Return one row of `forecast_records`."""
+    payload = to_plain(forecast)
+    if isinstance(payload, dict):
+        # Curves are for drawing and can be computed again; they would be most of the bytes.
+        payload.pop("curves", None)
+    row: dict[str, object] = {
+        "forecast_id": content_hash([payload, data_hash, code_version]),
+        "created_at": datetime.now(UTC).isoformat(),
+        "family": forecast.family,
+        "task": forecast.task,
+        "target": forecast.target.name,
+        "target_params": forecast.target.params,
+        "target_tokens": forecast.target.tokens,
+        "target_flops": forecast.target.flops,
+        "metric": forecast.accuracy.metric,
+        "method": forecast.method,
+        "level": forecast.level,
+        "point": forecast.accuracy.point,
+        "lo": forecast.accuracy.lo,
+        "hi": forecast.accuracy.hi,
+        "verdict": forecast.verdict.value,
+        "data_hash": data_hash,
+        "code_version": code_version,
+        "truth": forecast.truth,
+        "payload": json.dumps(payload, sort_keys=True, ensure_ascii=False, allow_nan=False),
+    }
+    return _one_row(row)
+
+
+def fit_table(
+    *, law: str, family: str, task: str, status: str, data_hash: str, code_version: str, payload: Mapping[str, object]
+) -> pa.Table:
+    """Return one row of `fits`."""
+    content: dict[str, object] = {
+        "family": family,
+        "task": task,
+        "law": law,
+        "status": status,
+        "data_hash": data_hash,
+        "code_version": code_version,
+        "payload": json.dumps(to_plain(payload), sort_keys=True, ensure_ascii=False, allow_nan=False),
+    }
+    return _one_row({"fit_id": content_hash(content), "created_at": datetime.now(UTC).isoformat(), **content})
+
+
+def _one_row(row: Mapping[str, object]) -> pa.Table:
+    schema = pa.schema([(name, pa.float64() if name in _FLOAT_COLUMNS else pa.string()) for name in row])
+    return pa.Table.from_pylist([dict(row)], schema=schema)
+
+
+def to_plain(value: object) -> object:
+    """Turn records, arrays and numpy numbers into what JSON can hold; NaN and infinities become null.
+
+    >>> to_plain({"a": np.array([1.0, np.nan])})
+    {'a': [1.0, None]}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, np.ndarray):
+        return [to_plain(entry) for entry in value.tolist()]
+    if isinstance(value, np.generic):
+        return to_plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(entry) for key, entry in value.items()}
+    if isinstance(value, str | int | bool) or value is None:
+        return value
+    if isinstance(value, Sequence):
+        return [to_plain(entry) for entry in value]
+    return str(value)

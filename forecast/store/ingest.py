@@ -1,0 +1,207 @@
+"""From the spool into tables: the same statements fill the results file and a reader's private view of what waits.
+
+Names without a schema are what is already known; `target` is where new rows go. Taking a file in twice changes nothing,
+so a crash between the commit and the file's removal is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from forecast.store.locking import quote
+from forecast.store.spool import SpoolFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damaged:
+    """A spooled file that cannot be read."""
+
+    file: SpoolFile
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """What one pass over spooled files did."""
+
+    done: tuple[SpoolFile, ...]
+    """Files whose content is now in the tables (or was before)."""
+    damaged: tuple[Damaged, ...]
+    rows: int
+    """Item results added."""
+
+
+def ingest(connection: duckdb.DuckDBPyConnection, files: Sequence[SpoolFile], target: str) -> Ingested:
+    """Insert the files' content into the tables of `target`; the caller holds the transaction."""
+    readable, damaged = _check_readable(files)
+    by_kind: dict[str, list[SpoolFile]] = {}
+    for file in readable:
+        by_kind.setdefault(file.kind, []).append(file)
+    for kind, insert in _INSERTS.items():
+        if kind in by_kind:
+            connection.execute(insert.format(target=target, source=_source(by_kind[kind])))
+    if "task" in by_kind:
+        _insert_tasks(connection, by_kind["task"], target)
+    if "run" in by_kind:
+        connection.execute(_RUNS.format(target=target, source=_source(by_kind["run"])))
+    shards, rows = _insert_shards(connection, by_kind.get("shard", []), target)
+    done = [file for file in readable if file.kind != "shard"] + shards
+    return Ingested(done=tuple(done), damaged=tuple(damaged), rows=rows)
+
+
+def _source(files: Sequence[SpoolFile]) -> str:
+    return "read_parquet([" + ", ".join(quote(str(file.path)) for file in files) + "])"
+
+
+def _check_readable(files: Sequence[SpoolFile]) -> tuple[list[SpoolFile], list[Damaged]]:
+    readable, damaged = [], []
+    for file in files:
+        try:
+            pq.read_metadata(file.path)
+        except (OSError, pa.ArrowException) as error:
+            damaged.append(Damaged(file=file, reason=str(error).splitlines()[0]))
+        else:
+            readable.append(file)
+    return readable, damaged
+
+
+# A statement about a checkpoint counts only where it differs from the one before, and is newer.
+_CHECKPOINTS = """
+INSERT INTO {target}.checkpoint_records BY NAME
+SELECT new.* EXCLUDE (previous)
+FROM (
+    SELECT *, lag(facts_hash) OVER (PARTITION BY checkpoint_id ORDER BY registered_at, facts_hash) AS previous
+    FROM {source}
+) AS new
+LEFT JOIN (
+    SELECT checkpoint_id, arg_max(facts_hash, registered_at) AS facts_hash, max(registered_at) AS registered_at
+    FROM checkpoint_records
+    GROUP BY checkpoint_id
+) AS old USING (checkpoint_id)
+WHERE new.facts_hash IS DISTINCT FROM coalesce(new.previous, old.facts_hash)
+    AND new.registered_at > coalesce(old.registered_at, 0)
+"""
+
+_BY_ID = """
+INSERT INTO {{target}}.{table} BY NAME
+SELECT DISTINCT ON ({key}) *
+FROM {{source}} AS new
+WHERE NOT EXISTS (FROM {table} AS old WHERE old.{key} = new.{key})
+ORDER BY {key}
+"""
+
+# An observation imported again keeps its first batch, unless another of its source and place has come in between.
+_OBSERVATIONS = """
+INSERT INTO {target}.imported_observations BY NAME
+SELECT DISTINCT ON (observation_id, batch) *
+FROM {source} AS new
+WHERE NOT EXISTS (FROM current_imports AS old WHERE old.observation_id = new.observation_id)
+    AND NOT EXISTS (
+        FROM imported_observations AS old WHERE old.observation_id = new.observation_id AND old.batch = new.batch
+    )
+"""
+
+_INSERTS = {
+    "checkpoint": _CHECKPOINTS,
+    "closing": _BY_ID.format(table="run_closings", key="closing_id"),
+    "observations": _OBSERVATIONS,
+    "fit": _BY_ID.format(table="fits", key="fit_id"),
+    "forecast": _BY_ID.format(table="forecast_records", key="forecast_id"),
+}
+
+_NEW_TASKS = """
+CREATE OR REPLACE TEMP TABLE new_tasks AS
+SELECT (SELECT coalesce(max(task_key), 0) FROM task_records) + row_number() OVER (ORDER BY task_id) AS task_key, *
+FROM (SELECT DISTINCT ON (task_id) * FROM {source}) AS new
+WHERE NOT EXISTS (FROM task_records AS old WHERE old.task_id = new.task_id)
+"""
+
+_RUNS = """
+INSERT INTO {target}.run_records BY NAME
+SELECT
+    (SELECT coalesce(max(run_key), 0) FROM run_records) + row_number() OVER (ORDER BY run_id) AS run_key,
+    new.* EXCLUDE (task_id),
+    t.task_key
+FROM (SELECT DISTINCT ON (run_id) * FROM {source} ORDER BY started_at) AS new
+JOIN task_records AS t USING (task_id)
+WHERE NOT EXISTS (FROM run_records AS old WHERE old.run_id = new.run_id)
+"""
+
+
+def _insert_tasks(connection: duckdb.DuckDBPyConnection, files: Sequence[SpoolFile], target: str) -> None:
+    connection.execute(_NEW_TASKS.format(source=_source(files)))
+    connection.execute(f"INSERT INTO {target}.task_records BY NAME SELECT * EXCLUDE (items) FROM temp.new_tasks")
+    connection.execute(
+        f"INSERT INTO {target}.item_records BY NAME "
+        "SELECT task_key, item.* FROM (SELECT task_key, unnest(items) AS item FROM temp.new_tasks)"
+    )
+    connection.execute("DROP TABLE temp.new_tasks")
+
+
+def _insert_shards(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[SpoolFile], target: str
+) -> tuple[list[SpoolFile], int]:
+    """Insert item results; a shard whose run is not known yet stays in the spool."""
+    if not files:
+        return [], 0
+    known = {str(run_id): int(key) for run_id, key in connection.execute("SELECT run_id, run_key FROM run_records").fetchall()}
+    by_run: dict[str, list[SpoolFile]] = {}
+    for file in files:
+        by_run.setdefault(_run_of(file), []).append(file)
+    clean, repeated, taken = [], [], []
+    for run_id, shards in by_run.items():
+        if run_id not in known:
+            continue
+        taken += shards
+        if _repeats(connection, known[run_id], shards):
+            repeated += shards
+        else:
+            clean += shards
+    rows = 0
+    for statement, group in ((_CLEAN, clean), (_REPEATED, repeated)):
+        if group:
+            result = connection.execute(statement.format(target=target, source=_source(group))).fetchone()
+            rows += int(result[0]) if result else 0
+    return taken, rows
+
+
+_CLEAN = """
+INSERT INTO {target}.item_results
+SELECT r.run_key, s.item_idx, s.loglikelihoods, s.n_tokens, s.is_greedy
+FROM {source} AS s
+JOIN run_records AS r USING (run_id)
+"""
+
+# The same item twice: from two sessions that computed one run at once, or from a crash after the commit. The first stays.
+_REPEATED = """
+INSERT INTO {target}.item_results
+SELECT DISTINCT ON (r.run_key, s.item_idx) r.run_key, s.item_idx, s.loglikelihoods, s.n_tokens, s.is_greedy
+FROM (SELECT *, file_row_number, filename FROM {source}) AS s
+JOIN run_records AS r USING (run_id)
+WHERE NOT EXISTS (FROM item_results AS old WHERE old.run_key = r.run_key AND old.item_idx = s.item_idx)
+ORDER BY r.run_key, s.item_idx, s.filename, s.file_row_number
+"""
+
+
+def _run_of(file: SpoolFile) -> str:
+    first = pq.ParquetFile(file.path).read_row_group(0, columns=["run_id"])
+    return str(first.column("run_id")[0].as_py())
+
+
+def _repeats(connection: duckdb.DuckDBPyConnection, run_key: int, files: Sequence[SpoolFile]) -> bool:
+    """Tell whether an item of these shards occurs twice among them, or is in the tables already."""
+    columns = [pq.read_table(file.path, columns=["item_idx"]).column("item_idx").to_numpy() for file in files]
+    items = np.concatenate(columns)
+    if len(np.unique(items)) < len(items):
+        return True
+    stored = connection.execute(
+        "SELECT count(*) FROM item_results WHERE run_key = ? AND item_idx BETWEEN ? AND ?",
+        [run_key, int(items.min()), int(items.max())],
+    ).fetchone()
+    return stored is not None and int(stored[0]) > 0

@@ -1,0 +1,126 @@
+"""Short connections to the results file: one writer or many readers, never both, so everybody opens late and retries.
+
+DuckDB locks the file as long as it is open. Nobody here keeps it open between calls, and whoever meets a lock waits a
+little and tries again.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from forecast.core.errors import StoreError
+
+STORAGE_VERSION = "v1.4.0"
+"""Oldest DuckDB whose clients shall be able to open the file; later clients' own default format they could not read."""
+
+MEMORY_LIMIT = "1600MiB"
+"""Of DuckDB's buffers; with what it allocates beside them the process stays under 2 GiB. More is spilled to disk."""
+
+_FIRST_PAUSE_S = 0.005
+_LONGEST_PAUSE_S = 0.25
+
+
+def quote(text: str) -> str:
+    """Return a SQL string literal.
+
+    >>> quote("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Return the rows of the last statement, by column name."""
+    names = [str(column[0]) for column in connection.description or []]
+    return [dict(zip(names, row, strict=True)) for row in connection.fetchall()]
+
+
+def open_memory(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """Open an empty in-memory DuckDB with our limits; what does not fit is spilled into `temporary`."""
+    connection = duckdb.connect(":memory:")
+    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+    connection.execute("SET preserve_insertion_order = false")
+    connection.execute("SET autoinstall_known_extensions = false")
+    if temporary is not None:
+        connection.execute(f"SET temp_directory = {quote(str(temporary))}")
+    return connection
+
+
+@contextmanager
+def attached(path: Path, *, read_only: bool, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield an in-memory connection with the file attached as `store`; the lock is held until the block ends.
+
+    Raises:
+        StoreError: the file stays locked for `timeout_s` seconds, is no DuckDB file, or cannot be opened.
+    """
+    connection = open_memory(path.parent / f"{path.name}.tmp")
+    try:
+        _attach(connection, path, read_only=read_only, timeout_s=timeout_s)
+        yield connection
+    finally:
+        # Detaching writes the log back into the file, so that other clients find one complete file.
+        with suppress(duckdb.Error):
+            connection.execute("USE memory")
+            connection.execute("DETACH store")
+        connection.close()
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, path: Path, *, read_only: bool, timeout_s: float) -> None:
+    option = "READ_ONLY" if read_only else f"STORAGE_VERSION '{STORAGE_VERSION}'"
+    deadline = time.monotonic() + timeout_s
+    pause = _FIRST_PAUSE_S
+    while True:
+        try:
+            connection.execute(f"ATTACH {quote(str(path))} AS store ({option})")
+        except duckdb.Error as error:
+            if not is_locked(error) or time.monotonic() >= deadline:
+                raise explain(error, path) from error
+        else:
+            return
+        time.sleep(min(pause * random.uniform(0.5, 1.5), max(deadline - time.monotonic(), 0.001)))
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def is_locked(error: duckdb.Error) -> bool:
+    """Tell whether somebody else has the file open."""
+    text = str(error)
+    return "Could not set lock" in text or "file handle conflict" in text
+
+
+def explain(error: BaseException, path: Path) -> StoreError:
+    """Turn DuckDB's or the system's failure on the results file into one line with a remedy."""
+    text = str(error)
+    first = " ".join(text.splitlines()[0].split()) if text else type(error).__name__
+    if isinstance(error, duckdb.Error) and is_locked(error):
+        holder = re.search(r"\(PID (\d+)\)", text)
+        who = f"process {holder.group(1)}" if holder else "another part of this process"
+        return StoreError(
+            f"{path} is held open by {who}",
+            expected="the file to be free for a moment",
+            remedy="close that program; finished results wait safely beside the file and are taken in by the next command",
+        )
+    lowered = text.lower()
+    if "no space left" in lowered or "disk quota" in lowered:
+        return StoreError(
+            f"no space left for {path}",
+            remedy="free some space and run the same command again; what was finished is kept",
+        )
+    if "permission denied" in lowered or "read-only file system" in lowered:
+        return StoreError(
+            f"{path} cannot be written or opened here: {first}", remedy="choose another --db or repair the permissions"
+        )
+    if "not a valid duckdb database" in lowered:
+        return StoreError(f"{path} is no DuckDB file", expected="a results file", remedy="choose another --db")
+    if "version number" in lowered and "read" in lowered:
+        return StoreError(f"{path} was written by a newer DuckDB: {first}", remedy="upgrade duckdb")
+    if "does not exist" in lowered and "cannot open" in lowered:
+        return StoreError(f"no results file {path}", remedy="run `forecast eval` first, or name another --db")
+    return StoreError(f"{path}: {first}", remedy="run `forecast db check`")

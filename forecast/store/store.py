@@ -1,0 +1,195 @@
+"""The results store: what scorers write and everybody reads. Nothing holds the file open between two calls."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from forecast.core.errors import InputError, StoreError
+from forecast.core.forecasts import Forecast
+from forecast.core.hashing import content_hash
+from forecast.core.observation_rows import Notice, ObservationRow
+from forecast.core.observations import Ladder
+from forecast.core.records import CheckpointRecord, RunCounters, RunRecord, RunStatus, ScoredShard, TaskRecord
+from forecast.store import arrow_tables, conclusions, queries
+from forecast.store.ladders import LadderQuery, read_ladders
+from forecast.store.locking import rows_of
+from forecast.store.sessions import is_stored, reading, stored, stored_items, take_in, writing
+from forecast.store.spool import Spool
+from forecast.store.validation import check_task
+
+DEFAULT_TIMEOUT_S = 60.0
+"""How long a call waits for another program's lock."""
+
+
+class Store:
+    """One results file with its spool.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = Store(Path(folder) / "results.duckdb")
+    ...     store.create()
+    ...     store.score_rows()
+    []
+    """
+
+    def __init__(self, path: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Name the file; it is opened, created and migrated when something is asked of it."""
+        self.path = path
+        self._spool = Spool(path)
+        self._timeout_s = timeout_s
+        self._known_facts: set[str] = set()
+
+    def create(self) -> None:
+        """Create the file, or bring it to the newest schema; nothing happens where that is done."""
+        with writing(self.path, timeout_s=self._timeout_s):
+            pass
+
+    def open_run(self, run: RunRecord, checkpoint: CheckpointRecord, task: TaskRecord) -> frozenset[int]:
+        """Register a run with its checkpoint and task, and return the items that are already durable.
+
+        Doing so again changes nothing; what is known of the checkpoint may grow or be corrected.
+
+        Raises:
+            InputError: the task has an empty choice or another defect; the records do not belong together.
+            StoreError: the file or its spool cannot be written.
+        """
+        if run.checkpoint_id != checkpoint.checkpoint_id or run.task_id != task.task_id:
+            raise InputError(f"run {run.run_id} belongs to another checkpoint or task", expected="records of one run")
+        if not self.path.exists():
+            self.create()
+        with stored(self.path, timeout_s=self._timeout_s) as connection:
+            # Under the lock no file can leave the spool, so an item is seen there or in the tables.
+            durable = stored_items(connection, run.run_id) | self._spool.items(run.run_id)
+            task_known = is_stored(connection, "task", task.task_id) or self._spool.has("task", task.task_id)
+            run_known = is_stored(connection, "run", run.run_id) or self._spool.has("run", run.run_id)
+        self._register_checkpoint(checkpoint)
+        if not task_known:
+            check_task(task)
+            self._spool.write("task", task.task_id, arrow_tables.task_table(task))
+        if not run_known:
+            self._spool.write("run", run.run_id, arrow_tables.run_table(run))
+        return durable
+
+    def _register_checkpoint(self, checkpoint: CheckpointRecord) -> None:
+        table = arrow_tables.checkpoint_table(checkpoint, registered_at=time.time_ns())
+        facts = str(table.column("facts_hash")[0])
+        if facts not in self._known_facts:
+            self._spool.write("checkpoint", checkpoint.checkpoint_id, table)
+            self._known_facts.add(facts)
+
+    def append(self, shard: ScoredShard) -> None:
+        """Store the results of some items; they are durable when this returns.
+
+        Raises:
+            InputError: a loglikelihood is no finite number, or columns differ in length.
+            StoreError: disk full or folder not writable; what was stored before is safe.
+        """
+        if shard.item_idx:
+            self._spool.write("shard", shard.run_id, arrow_tables.shard_table(shard))
+
+    def close_run(self, run_id: str, status: RunStatus, counters: RunCounters | None, error: str = "") -> None:
+        """Record that a session on a run ended, what it cost, and why it failed if it did. Sessions of a run add up."""
+        closed_at = time.time_ns()
+        table = arrow_tables.closing_table(
+            run_id, status, counters, error, closed_at=closed_at, closing_id=f"{closed_at}-{secrets.token_hex(4)}"
+        )
+        self._spool.write("closing", run_id, table)
+
+    def commit(self) -> int:
+        """Take what is spooled into the file, in short transactions, and return the number of item results added.
+
+        Raises:
+            StoreError: the file stays locked (the spool keeps everything), is damaged, or a spooled file cannot be read:
+                that one is set aside, all others are in.
+        """
+        rows, damaged = take_in(self.path, self._spool, timeout_s=self._timeout_s)
+        if damaged:
+            aside = [self._spool.set_aside(entry.file) for entry in damaged]
+            raise StoreError(
+                f"{len(aside)} spooled files cannot be read ({damaged[0].reason})",
+                remedy=f"they are set aside as {aside[0].name} and so on; run the same evaluation again to compute those items",
+            )
+        return rows
+
+    def score_rows(self, run_ids: Sequence[str] | None = None) -> list[dict[str, object]]:
+        """Return the rows of the view `scores` (all, or those of some runs), finished spooled shards included."""
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            wanted = "" if run_ids is None else "WHERE run_id IN (SELECT unnest($runs::VARCHAR[]))"
+            parameters = {} if run_ids is None else {"runs": list(run_ids)}
+            connection.execute(f"FROM scores {wanted} ORDER BY family, flops, model, step, task, run_id", parameters)
+            return rows_of(connection)
+
+    def query(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """Run one read-only query over everything finished and stream its result.
+
+        Raises:
+            UsageError: the query is no query, or is wrong; the message holds DuckDB's own and the nearest name.
+        """
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            yield from queries.stream(connection, sql)
+
+    def ladders(
+        self,
+        *,
+        tasks: Sequence[str] | None = None,
+        families: Sequence[str] | None = None,
+        num_fewshot: int | None = None,
+        dtype: str | None = None,
+        with_items: bool = False,
+        notice: Notice | None = None,
+    ) -> list[Ladder]:
+        """Return what laws are fitted on: one ladder per family and task, never mixing definitions.
+
+        Where a family's checkpoints were measured on a task by several definitions, the one with the most checkpoints
+        is taken and a notice says so; several numbers of shots are an error unless `num_fewshot` decides.
+
+        Raises:
+            UsageError: an unknown task or family, or an ambiguity, naming the option that decides.
+        """
+        question = LadderQuery(tasks=tasks, families=families, num_fewshot=num_fewshot, dtype=dtype, with_items=with_items)
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            return read_ladders(connection, question, notice)
+
+    def add_observations(self, rows: Sequence[ObservationRow], *, source: str = "") -> int:
+        """Store measurements that have no items; return how many there are. Storing them again changes nothing.
+
+        `source` names where they came from (default: each row's own); of two statements of one source about the same
+        checkpoint and task, the later counts.
+        """
+        if rows:
+            batch = time.time_ns()
+            table = arrow_tables.observation_table(rows, source=source, batch=batch)
+            self._spool.write("observations", content_hash([source, batch]), table)
+            self.commit()
+        return len(rows)
+
+    def save_forecast(self, forecast: Forecast, *, data_hash: str, code_version: str) -> str:
+        """Store a forecast and return its id, a hash of what it says and what it was fitted on."""
+        table = conclusions.forecast_table(forecast, data_hash=data_hash, code_version=code_version)
+        forecast_id = str(table.column("forecast_id")[0])
+        self._spool.write("forecast", forecast_id, table)
+        self.commit()
+        return forecast_id
+
+    def forecasts(self) -> list[dict[str, object]]:
+        """Return all stored forecasts, oldest first, with the truth where it has been measured since."""
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            connection.execute("FROM forecasts ORDER BY created_at, forecast_id")
+            return rows_of(connection)
+
+    def save_fit(
+        self, *, law: str, family: str, task: str, status: str, data_hash: str, code_version: str, payload: Mapping[str, object]
+    ) -> str:
+        """Store a fitted law (`payload`: all of it, JSON-serialisable) and return its id, a hash of its content."""
+        table = conclusions.fit_table(
+            law=law, family=family, task=task, status=status, data_hash=data_hash, code_version=code_version, payload=payload
+        )
+        fit_id = str(table.column("fit_id")[0])
+        self._spool.write("fit", fit_id, table)
+        self.commit()
+        return fit_id
