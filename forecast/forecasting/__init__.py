@@ -1,1 +1,5 @@
-"""Forecast methods, intervals, back-tests and verdicts."""
+"""Forecasts of a ladder's larger members: methods, ensemble, intervals, back-tests, verdicts."""
+
+from forecast.forecasting.engine import forecast_ladder
+
+__all__ = ["forecast_ladder"]

@@ -1,0 +1,102 @@
+"""`forecast predict`: what a larger model will score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+
+if TYPE_CHECKING:
+    from forecast.core.forecasts import Forecast
+    from forecast.workflows.predict import Prediction
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("predict")(predict)
+
+
+def predict(
+    task: Annotated[str, typer.Option("--task", "-t", help="Benchmarks, comma-separated; all when left out.")] = "",
+    family: Annotated[str | None, typer.Option("--family", "-f", help="Family to fit on.")] = None,
+    holdout: Annotated[
+        str | None, typer.Option("--holdout", help="Forecast this stored model from all others; its rows are never fitted.")
+    ] = None,
+    flops: Annotated[float | None, typer.Option("--flops", help="Training FLOPs of the target.")] = None,
+    params: Annotated[float | None, typer.Option("--params", help="Parameters of the target.")] = None,
+    tokens: Annotated[float | None, typer.Option("--tokens", help="Training tokens of the target.")] = None,
+    targets: Annotated[Path | None, typer.Option("--targets", help="CSV: name, params, tokens, flops.")] = None,
+    method: Annotated[str, typer.Option("--method", help="auto, or one method by name.")] = "auto",
+    level: Annotated[float, typer.Option("--level", help="Nominal coverage of the interval.")] = 0.9,
+    metric: Annotated[str | None, typer.Option("--metric", help="acc, acc_norm or acc_bytes.")] = None,
+    num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
+    fit_max_flops: Annotated[float | None, typer.Option("--fit-max-flops", help="Fit on at most so much compute.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw both steps: .png, .svg or .pdf.")] = None,
+    table: Annotated[Path | None, typer.Option("--table", help="Read a CSV or Parquet table instead of --db.")] = None,
+    db: DbOption = DEFAULT_DB,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Forecast benchmark accuracy of larger models, with an interval and a verdict."""
+    from forecast.cli.console import open_progress
+    from forecast.core.forecasts import Target
+    from forecast.workflows.predict import predict as run
+    from forecast.workflows.predict import read_targets
+
+    wanted = read_targets(targets) if targets is not None else []
+    if flops is not None or params is not None or tokens is not None:
+        wanted.append(Target(name="target", params=params, tokens=tokens, flops=flops))
+    found = run(
+        table or db,
+        tasks=[name.strip() for name in task.split(",") if name.strip()] or None,
+        family=family,
+        targets=wanted,
+        holdout=holdout,
+        method=method,
+        level=level,
+        seed=seed,
+        metric=metric,
+        num_fewshot=num_fewshot,
+        fit_max_flops=fit_max_flops,
+        progress=open_progress(quiet=quiet or json),
+    )
+    _render([entry.forecast for entry in found], json)
+    if plot is not None:
+        _draw(found, plot, quiet or json)
+
+
+def _render(forecasts: list[Forecast], json: bool) -> None:
+    from forecast.cli.console import print_json, stdout_console
+    from forecast.report.forecast_table import forecast_json, forecast_table
+
+    if json:
+        plain = [forecast_json(forecast) for forecast in forecasts]
+        print_json(plain[0] if len(plain) == 1 else plain)
+        return
+    console = stdout_console()
+    console.print(forecast_table(forecasts))
+    for forecast in forecasts:
+        lines = [*forecast.reasons, *forecast.warnings]
+        if lines:
+            console.print(
+                f"[bold]{forecast.task}[/], {forecast.target.name}: " + " ".join(lines), highlight=False, soft_wrap=True
+            )
+
+
+def _draw(found: list[Prediction], plot: Path, quiet: bool) -> None:
+    from forecast.cli.console import stderr_console
+    from forecast.report.forecast_figure import draw_forecast
+
+    for entry in found:
+        path = plot
+        if len(found) > 1:
+            path = plot.with_name(
+                f"{plot.stem}-{entry.forecast.task}-{entry.forecast.target.name}{plot.suffix}".replace("/", "_")
+            )
+        draw_forecast(entry.fitted, entry.forecast, path, held_out=entry.held_out)
+        if not quiet:
+            stderr_console().print(f"drawn: {path}", highlight=False, soft_wrap=True)

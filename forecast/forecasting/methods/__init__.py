@@ -1,0 +1,1 @@
+"""One method per file; each file has `METHODS`, the methods it offers."""

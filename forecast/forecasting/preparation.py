@@ -1,0 +1,199 @@
+"""From a ladder to the sample that methods are fitted on: bad rows out, each run thinned, replicates drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.core.errors import NotForecastableError, UsageError
+from forecast.core.observations import ACCURACY_METRICS, NLL_METRICS, BoolArray, FloatArray, Ladder
+from forecast.forecasting.sample import IntArray, Sample
+
+CHECKPOINTS_PER_RUN = 8
+"""Bins in log C that one run's checkpoints are averaged into: they are autocorrelated, so more rows say little more."""
+EARLY_SHARE = 0.02
+"""Checkpoints before this share of their run are left out: warm-up, and no law holds there."""
+MIN_RUNS = 2
+DEFAULT_ITEMS = 1000
+"""Items assumed for the sampling error when a source states none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A sample with what was decided on the way."""
+
+    sample: Sample
+    metric: str
+    """Accuracy metric."""
+    runs: tuple[str, ...]
+    """Names of the runs, in the order of `Sample.run`."""
+    rows_used: int
+    """Checkpoints behind the sample, before thinning."""
+    min_flops: float
+    max_flops: float
+    warnings: tuple[str, ...]
+
+
+def choose_metric(ladder: Ladder, metric: str | None) -> str:
+    """Return the accuracy metric to forecast: the one asked for, or the first that was measured.
+
+    Raises:
+        UsageError: the metric asked for is no accuracy metric or was not measured.
+        NotForecastableError: no accuracy was measured.
+    """
+    measured = [name for name in ACCURACY_METRICS if name in ladder.metrics and np.isfinite(ladder.metrics[name]).any()]
+    if metric is not None:
+        if metric not in measured:
+            raise UsageError(
+                f"metric '{metric}' was not measured on {ladder.task} for {ladder.family}",
+                expected="one of " + (", ".join(measured) or "none: no accuracy is stored"),
+            )
+        return metric
+    if not measured:
+        raise NotForecastableError(
+            f"no accuracy of {ladder.family} on {ladder.task} is a finite number", expected="acc, acc_norm or acc_bytes"
+        )
+    return measured[0]
+
+
+def prepare(ladder: Ladder, *, metric: str, replicates: int, rng: np.random.Generator) -> Prepared:
+    """Clean, thin and resample a ladder.
+
+    Replicate 0 is the data; in the others every run has an exponential weight (Bayesian bootstrap, Rubin 1981,
+    doi:10.1214/aos/1176345338), and accuracies move by the part of their sampling error that models do not share.
+
+    Raises:
+        NotForecastableError: fewer than two runs, or no spread in compute, remain.
+    """
+    accuracy = ladder.metrics[metric]
+    known = np.isfinite(ladder.flops) & (ladder.flops > 0)
+    usable = known & np.isfinite(accuracy)
+    warnings = []
+    if not known.any():
+        raise NotForecastableError(
+            f"no checkpoint of {ladder.family} on {ladder.task} has known training FLOPs",
+            expected="flops, or params with tokens",
+            remedy="import them, or give --flops at evaluation",
+        )
+    if (~known & np.isfinite(accuracy)).any():
+        warnings.append(f"{int((~known).sum())} checkpoints have no known training FLOPs and are left out.")
+    if (known & ~np.isfinite(accuracy)).any():
+        warnings.append(f"{int((known & ~np.isfinite(accuracy)).sum())} checkpoints have no finite {metric} and are left out.")
+    usable &= _late_enough(ladder)
+    kept = ladder.take(usable)
+    runs = tuple(dict.fromkeys(kept.model))
+    if len(runs) < MIN_RUNS:
+        raise NotForecastableError(
+            f"{ladder.family} on {ladder.task} has {len(runs)} usable run{'' if len(runs) == 1 else 's'}",
+            expected="at least two models with known training FLOPs and finite accuracy",
+            remedy="evaluate more models of the family",
+        )
+    if np.ptp(np.log(kept.flops)) < np.log(1.5):
+        raise NotForecastableError(
+            f"all checkpoints of {ladder.family} on {ladder.task} have nearly the same training FLOPs",
+            expected="runs that differ in compute",
+        )
+    sample = _thin(kept, runs, metric)
+    sample = _resample(sample, replicates, rng)
+    return Prepared(
+        sample=sample,
+        metric=metric,
+        runs=runs,
+        rows_used=len(kept),
+        min_flops=float(np.min(kept.flops)),
+        max_flops=float(np.max(kept.flops)),
+        warnings=tuple(warnings),
+    )
+
+
+def _late_enough(ladder: Ladder) -> BoolArray:
+    progress = np.where(np.isfinite(ladder.tokens), ladder.tokens, ladder.flops)
+    model = np.array(ladder.model)
+    keep = np.ones(len(ladder), dtype=np.bool_)
+    for name in set(ladder.model):
+        rows = model == name
+        keep[rows] = progress[rows] >= EARLY_SHARE * np.nanmax(progress[rows]) if np.isfinite(progress[rows]).any() else False
+    return keep
+
+
+def _thin(ladder: Ladder, runs: tuple[str, ...], metric: str) -> Sample:
+    """Average each run's checkpoints within bins of log C; the decayed end stays a row of its own."""
+    groups: list[IntArray] = []
+    owner: list[int] = []
+    log_c = np.log(ladder.flops)
+    model = np.array(ladder.model)
+    for r, name in enumerate(runs):
+        rows = np.flatnonzero(model == name)
+        final = rows[ladder.is_final[rows]]
+        middle = rows[~ladder.is_final[rows]]
+        members = [final] if final.size else []
+        if middle.size > CHECKPOINTS_PER_RUN:
+            edges = np.linspace(log_c[middle].min(), log_c[middle].max() + 1e-9, CHECKPOINTS_PER_RUN + 1)
+            slot = np.digitize(log_c[middle], edges)
+            members += [middle[slot == s] for s in np.unique(slot)]
+        else:
+            members += [middle[i : i + 1] for i in range(middle.size)]
+        groups += members
+        owner += [r] * len(members)
+    run = np.array(owner, dtype=np.intp)
+
+    def mean(column: FloatArray) -> FloatArray:
+        return np.array([column[g].mean() for g in groups])
+
+    accuracy = mean(ladder.metrics[metric])
+    is_final = np.array([bool(ladder.is_final[g].all()) for g in groups])
+    items = np.full(len(ladder), float(DEFAULT_ITEMS)) if ladder.n_items is None else ladder.n_items
+    items = np.where(np.isfinite(items) & (items > 0), items, DEFAULT_ITEMS)
+    spread = np.clip(ladder.metrics[metric], 0.02, 0.98)
+    with np.errstate(divide="ignore"):
+        return Sample(
+            log_flops=mean(log_c),
+            log_params=mean(np.log(ladder.params)),
+            log_tokens=mean(np.log(ladder.tokens)),
+            run=run,
+            is_final=is_final,
+            weight=_row_weights(run, is_final)[None, :],
+            accuracy=accuracy[None, :],
+            sampling_sd=mean(np.sqrt(spread * (1 - spread) / items)),
+            nll={name: mean(ladder.metrics[name])[None, :] for name in NLL_METRICS if name in ladder.metrics},
+            chance=ladder.chance,
+        )
+
+
+def _row_weights(run: IntArray, is_final: BoolArray) -> FloatArray:
+    """The end of a run weighs 1; its earlier checkpoints together weigh 1 more, for they carry learning-rate state."""
+    weight = np.ones(run.size)
+    for r in np.unique(run):
+        rows = run == r
+        middle = rows & ~is_final
+        weight[middle] = 1.0 / max(1, int(middle.sum()))
+    return weight
+
+
+SHARED_ITEM_VARIANCE = 0.5
+"""Share of the sampling variance that models have in common, because they answer the same items."""
+
+
+def _resample(sample: Sample, replicates: int, rng: np.random.Generator) -> Sample:
+    extra = max(0, replicates - 1)
+    if extra == 0:
+        return sample
+    run_weight = rng.exponential(size=(extra, sample.n_runs))
+    run_weight /= run_weight.mean(axis=1, keepdims=True)
+    weight = np.vstack([sample.weight, sample.weight * run_weight[:, sample.run]])
+    own = np.sqrt(1 - SHARED_ITEM_VARIANCE) * rng.standard_normal((extra, sample.n_runs))[:, sample.run]
+    noise = own * sample.sampling_sd
+    accuracy = np.vstack([sample.accuracy, np.clip(sample.accuracy + noise, 0.0, 1.0)])
+    return Sample(
+        log_flops=sample.log_flops,
+        log_params=sample.log_params,
+        log_tokens=sample.log_tokens,
+        run=sample.run,
+        is_final=sample.is_final,
+        weight=weight,
+        accuracy=accuracy,
+        sampling_sd=sample.sampling_sd,
+        nll={name: np.repeat(column, replicates, axis=0) for name, column in sample.nll.items()},
+        chance=sample.chance,
+    )

@@ -1,0 +1,104 @@
+"""What a method is fitted on: rows of one ladder as arrays, with one response per bootstrap replicate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecast.core.observations import BoolArray, FloatArray
+
+IntArray = NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """M rows of a ladder, and B replicates of their responses and weights; replicate 0 is the data as measured.
+
+    Rows without a number are NaN; `log_flops` and `accuracy` are always finite.
+    """
+
+    log_flops: FloatArray
+    """(M,) natural logarithm of C."""
+    log_params: FloatArray
+    """(M,) natural logarithm of N."""
+    log_tokens: FloatArray
+    """(M,) natural logarithm of D."""
+    run: IntArray
+    """(M,) training run of each row, 0..R-1."""
+    is_final: BoolArray
+    """(M,)."""
+    weight: FloatArray
+    """(B, M), rows of one run sum to about 1."""
+    accuracy: FloatArray
+    """(B, M)."""
+    sampling_sd: FloatArray
+    """(M,) standard deviation of accuracy by the choice of items."""
+    nll: Mapping[str, FloatArray]
+    """Smooth metric -> (B, M)."""
+    chance: float
+    """Accuracy of guessing; NaN when unknown."""
+    n_choices_loss: float = float("nan")
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return int(self.log_flops.size)
+
+    @property
+    def replicates(self) -> int:
+        """Number of replicates B."""
+        return int(self.accuracy.shape[0])
+
+    @property
+    def n_runs(self) -> int:
+        """Number of training runs."""
+        return int(np.unique(self.run).size)
+
+    @property
+    def floor(self) -> float:
+        """Where accuracy starts: chance, or when that is unknown the lowest value seen."""
+        return self.chance if np.isfinite(self.chance) else float(max(0.0, np.min(self.accuracy[0])))
+
+    def rows(self, keep: BoolArray | IntArray) -> Sample:
+        """Return the named rows."""
+        return Sample(
+            log_flops=self.log_flops[keep],
+            log_params=self.log_params[keep],
+            log_tokens=self.log_tokens[keep],
+            run=self.run[keep],
+            is_final=self.is_final[keep],
+            weight=self.weight[:, keep],
+            accuracy=self.accuracy[:, keep],
+            sampling_sd=self.sampling_sd[keep],
+            nll={name: column[:, keep] for name, column in self.nll.items()},
+            chance=self.chance,
+        )
+
+    def point(self) -> Sample:
+        """Return the data as measured: replicate 0 alone."""
+        return Sample(
+            log_flops=self.log_flops,
+            log_params=self.log_params,
+            log_tokens=self.log_tokens,
+            run=self.run,
+            is_final=self.is_final,
+            weight=self.weight[:1],
+            accuracy=self.accuracy[:1],
+            sampling_sd=self.sampling_sd,
+            nll={name: column[:1] for name, column in self.nll.items()},
+            chance=self.chance,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """Where to predict: K points. Unknown numbers are NaN."""
+
+    log_flops: FloatArray
+    """(K,)."""
+    log_params: FloatArray
+    """(K,)."""
+    log_tokens: FloatArray
+    """(K,)."""

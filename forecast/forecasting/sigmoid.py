@@ -1,0 +1,65 @@
+"""Step 2: accuracy as a sigmoid of a smooth metric, with a floor near chance that may lie below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.core.observations import FloatArray
+from forecast.forecasting.batch_solver import solve_batch
+from forecast.forecasting.sample import Sample
+from forecast.forecasting.smooth_law import residual_noise
+
+FLOOR_SD = 0.03
+"""How far a benchmark's floor lies from the chance of guessing: small models fall below it on some."""
+CEILING = (1.0, 0.05)
+"""Mean and sd of the ceiling: accuracies far below it cannot tell, so the prior does."""
+ACCURACY_NOISE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sigmoid:
+    """accuracy = floor + (ceiling - floor) / (1 + exp(slope (x - middle) / spread)), x the smooth metric.
+
+    Columns: floor, ceiling, middle (in spreads from the mean of x), log slope.
+    """
+
+    parameters: FloatArray
+    center: float
+    spread: float
+
+    def value(self, x: FloatArray) -> FloatArray:
+        """(B, K) of (B, K)."""
+        floor, ceiling, middle, log_slope = (self.parameters[:, [i]] for i in range(4))
+        z = np.exp(np.clip(log_slope, -6, 6)) * ((x - self.center) / self.spread - middle)
+        result: FloatArray = floor + (ceiling - floor) / (1.0 + np.exp(np.clip(z, -40, 40)))
+        return result
+
+
+def fit_sigmoid(sample: Sample, x: FloatArray) -> Sigmoid:
+    """Fit by least squares, each row weighted by its sampling error and the residual scatter."""
+    center = float(np.mean(x[0]))
+    spread = float(max(np.std(x[0]), 1e-6))
+    mean = np.array([sample.floor, CEILING[0], -2.0, 0.0])
+    sd = np.array([FLOOR_SD, CEILING[1], 4.0, 1.0])
+    weight = np.sqrt(sample.weight)
+
+    def solve(noise: FloatArray, start: FloatArray) -> FloatArray:
+        scale = weight / np.hypot(noise[:, None], sample.sampling_sd[None, :])
+
+        def residuals(theta: FloatArray) -> FloatArray:
+            difference: FloatArray = (
+                Sigmoid(parameters=theta, center=center, spread=spread).value(x) - sample.accuracy
+            ) * scale
+            return difference
+
+        return solve_batch(residuals, start, prior_mean=mean, prior_sd=sd).parameters
+
+    start = np.tile(mean, (x.shape[0], 1))
+    noise = np.full(x.shape[0], ACCURACY_NOISE)
+    for _ in range(2):
+        start = solve(noise, start)
+        fitted = Sigmoid(parameters=start, center=center, spread=spread).value(x)
+        noise = residual_noise(fitted - sample.accuracy, sample.weight, ACCURACY_NOISE)
+    return Sigmoid(parameters=solve(noise, start), center=center, spread=spread)

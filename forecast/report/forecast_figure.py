@@ -1,0 +1,182 @@
+"""A forecast as a picture: compute to NLL, NLL to accuracy, and both together, with what is known and how sure it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from forecast.core.errors import UsageError
+from forecast.core.forecasts import Curve, Forecast
+from forecast.core.observations import BoolArray, FloatArray, Ladder
+
+# Okabe & Ito 2008 (https://jfly.uni-koeln.de/color/): told apart by the colour-blind, and in grey by lightness and shape.
+BLUE, VERMILION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#666666"
+SUFFIXES = (".png", ".svg", ".pdf")
+NAMES = {
+    "nll_per_char": "NLL of the right answer (nats per character)",
+    "nll_per_byte": "NLL of the right answer (nats per byte)",
+    "bits_per_byte": "NLL of the right answer (bits per byte)",
+    "nll_per_token": "NLL of the right answer (nats per token)",
+    "nll_choice_norm": "choice-normalised NLL (nats)",
+    "loss": "general loss (nats per token)",
+    "p_gold": "probability of the right answer",
+    "acc": "accuracy (%)",
+    "acc_norm": "length-normalised accuracy (%)",
+    "acc_bytes": "byte-normalised accuracy (%)",
+}
+
+
+def draw_forecast(ladder: Ladder, forecast: Forecast, path: Path, *, held_out: Ladder | None = None) -> Path:
+    """Draw a forecast from its curves: one panel per step, and compute to accuracy.
+
+    Args:
+        ladder: the runs that were fitted.
+        forecast: with its curves.
+        path: its suffix chooses PNG, SVG or PDF.
+        held_out: row of the target, drawn as the truth.
+
+    Raises:
+        UsageError: another suffix, or the forecast carries no curves.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"cannot draw '{path.name}'", expected="a file name ending in " + ", ".join(SUFFIXES))
+    curves = forecast.curves
+    if curves is None or curves.accuracy_of_flops is None:
+        raise UsageError("this forecast carries no curves to draw")
+    two_steps = curves.nll_of_flops is not None and curves.accuracy_of_nll is not None and forecast.nll is not None
+    figure = Figure(figsize=(13.0, 4.4) if two_steps else (6.4, 4.6), layout="constrained")
+    axes = figure.subplots(1, 3 if two_steps else 1, squeeze=False)[0]
+    if two_steps and forecast.nll is not None:
+        metric = forecast.nll.metric
+        assert curves.nll_of_flops is not None
+        assert curves.accuracy_of_nll is not None
+        _panel_of_flops(axes[0], ladder, forecast, curves.nll_of_flops, metric, held_out)
+        _panel_of_nll(axes[1], ladder, forecast, curves.accuracy_of_nll, metric, held_out)
+    _panel_of_flops(axes[-1], ladder, forecast, curves.accuracy_of_flops, forecast.accuracy.metric, held_out)
+    low, high = axes[-1].get_ylim()
+    axes[-1].set_ylim(low, high)
+    title = f"{forecast.task}, {forecast.family}: {forecast.target.name} forecast at {100 * forecast.accuracy.point:.1f} %"
+    title += f" ({forecast.level:.0%} interval {100 * forecast.accuracy.lo:.1f} to {100 * forecast.accuracy.hi:.1f})"
+    if forecast.truth is not None:
+        title += f", measured {100 * forecast.truth:.1f} %"
+    figure.suptitle(title + f"\n{forecast.method}, {forecast.verdict.value}", fontsize=10)
+    handles, labels = axes[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+    return path
+
+
+def _scale(metric: str) -> float:
+    return 100.0 if metric.startswith("acc") else 1.0
+
+
+def _fan(axes: Axes, curve: Curve, scale: float) -> None:
+    for level in sorted(curve.bands, reverse=True):
+        lower, upper = curve.bands[level]
+        axes.fill_between(
+            curve.x, scale * lower, scale * upper, color=BLUE, alpha=0.16, linewidth=0, label=f"{level:.0%} band", zorder=1
+        )
+    axes.plot(curve.x, scale * curve.y, color=BLUE, linewidth=1.6, label="forecast curve", zorder=3)
+
+
+def _errors(ladder: Ladder, metric: str) -> FloatArray:
+    if metric in ladder.sems:
+        return ladder.sems[metric]
+    if metric.startswith("acc") and ladder.n_items is not None:
+        y = ladder.metrics[metric]
+        return np.sqrt(np.clip(y * (1 - y), 0, None) / ladder.n_items)
+    return np.full(len(ladder), np.nan)
+
+
+def _data(axes: Axes, x: FloatArray, ladder: Ladder, metric: str, scale: float) -> None:
+    y = ladder.metrics[metric]
+    ok: BoolArray = np.isfinite(x) & np.isfinite(y)
+    middle, ends = ok & ~ladder.is_final, ok & ladder.is_final
+    if middle.any():
+        axes.plot(
+            x[middle], scale * y[middle], ".", color=GREY, markersize=3, alpha=0.45, label="mid-training checkpoint", zorder=2
+        )
+    if ends.any():
+        error = np.nan_to_num(_errors(ladder, metric)[ends])
+        axes.errorbar(
+            x[ends],
+            scale * y[ends],
+            yerr=scale * error,
+            fmt="o",
+            color=BLACK,
+            markerfacecolor="white",
+            markersize=5,
+            linewidth=0.9,
+            capsize=2,
+            label="fitted model (± sampling error)",
+            zorder=4,
+        )
+
+
+def _target(axes: Axes, x: float, point: float, lo: float, hi: float, level: float) -> None:
+    axes.errorbar(
+        [x],
+        [point],
+        yerr=[[max(0.0, point - lo)], [max(0.0, hi - point)]],
+        fmt="D",
+        color=VERMILION,
+        markersize=6,
+        capsize=4,
+        linewidth=1.8,
+        label=f"forecast, {level:.0%} interval",
+        zorder=6,
+    )
+
+
+def _truth(axes: Axes, x: float, y: float) -> None:
+    if np.isfinite(x) and np.isfinite(y):
+        axes.plot([x], [y], "*", color=BLACK, markersize=13, markeredgecolor="white", label="measured (held out)", zorder=7)
+
+
+def _chance(axes: Axes, ladder: Ladder, metric: str) -> None:
+    if metric.startswith("acc") and np.isfinite(ladder.chance):
+        axes.axhline(100 * ladder.chance, color=GREY, linestyle=":", linewidth=1.2, label="chance", zorder=0)
+
+
+def _panel_of_flops(axes: Axes, ladder: Ladder, forecast: Forecast, curve: Curve, metric: str, held_out: Ladder | None) -> None:
+    scale = _scale(metric)
+    estimate = forecast.accuracy if metric == forecast.accuracy.metric else forecast.nll
+    assert estimate is not None
+    top = forecast.target.flops or forecast.fitted_on.max_flops
+    if top > forecast.fitted_on.max_flops:
+        axes.axvspan(
+            forecast.fitted_on.max_flops, top * 1.3, color=GREY, alpha=0.10, linewidth=0, label="extrapolation", zorder=0
+        )
+    _fan(axes, curve, scale)
+    _data(axes, ladder.flops, ladder, metric, scale)
+    _chance(axes, ladder, metric)
+    _target(axes, top, scale * estimate.point, scale * estimate.lo, scale * estimate.hi, forecast.level)
+    if held_out is not None and metric in held_out.metrics:
+        _truth(axes, float(held_out.flops[0]), scale * float(held_out.metrics[metric][0]))
+    axes.set_xscale("log")
+    axes.set_xlabel(f"training compute (FLOPs, {ladder.flops_convention})")
+    axes.set_ylabel(NAMES.get(metric, metric))
+    axes.grid(visible=True, which="major", alpha=0.25, linewidth=0.5)
+
+
+def _panel_of_nll(axes: Axes, ladder: Ladder, forecast: Forecast, curve: Curve, metric: str, held_out: Ladder | None) -> None:
+    assert forecast.nll is not None
+    reached = ladder.metrics[metric]
+    best, target = float(np.nanmin(reached)), forecast.nll.point
+    if target < best:
+        axes.axvspan(target, best, color=GREY, alpha=0.10, linewidth=0, zorder=0)
+    _fan(axes, curve, 100.0)
+    _data(axes, reached, ladder, forecast.accuracy.metric, 100.0)
+    _chance(axes, ladder, forecast.accuracy.metric)
+    estimate = forecast.accuracy
+    _target(axes, target, 100 * estimate.point, 100 * estimate.lo, 100 * estimate.hi, forecast.level)
+    if held_out is not None and metric in held_out.metrics:
+        _truth(axes, float(held_out.metrics[metric][0]), 100 * float(held_out.metrics[estimate.metric][0]))
+    axes.invert_xaxis()
+    axes.set_xlabel(NAMES.get(metric, metric) + ", better to the right")
+    axes.set_ylabel(NAMES.get(estimate.metric, estimate.metric))
+    axes.grid(visible=True, alpha=0.25, linewidth=0.5)

@@ -1,0 +1,73 @@
+"""Forecasts as a table for the terminal and as the documented JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from forecast.core.forecasts import Forecast, IntervalEstimate, Verdict
+
+_COLOURS = {Verdict.PREDICTABLE: "green", Verdict.UNCERTAIN: "yellow", Verdict.NOT_PREDICTABLE: "red"}
+
+
+def forecast_table(forecasts: Sequence[Forecast]) -> Table:
+    """Return one line per forecast; accuracies in per cent."""
+    level = forecasts[0].level if forecasts else 0.9
+    known = any(forecast.truth is not None for forecast in forecasts)
+    table = Table(title=None, header_style="bold")
+    for name in ("task", "target", "FLOPs"):
+        table.add_column(name)
+    for name in ("NLL", "accuracy %", f"{level:.0%} interval") + (("truth %",) if known else ()):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for forecast in forecasts:
+        accuracy = forecast.accuracy
+        cells = [
+            forecast.task,
+            forecast.target.name,
+            "" if forecast.target.flops is None else f"{forecast.target.flops:.2e}",
+            "" if forecast.nll is None else f"{forecast.nll.point:.3f} {forecast.nll.metric}",
+            f"{100 * accuracy.point:.1f}",
+            f"{100 * accuracy.lo:.1f} to {100 * accuracy.hi:.1f}",
+        ]
+        if known:
+            cells.append("" if forecast.truth is None else f"{100 * forecast.truth:.1f}")
+        cells.append(f"[{_COLOURS[forecast.verdict]}]{forecast.verdict.value}[/]")
+        table.add_row(*cells)
+    return table
+
+
+def forecast_json(forecast: Forecast) -> dict[str, object]:
+    """Return the object that `predict --json` prints (DESIGN: its keys are a contract)."""
+
+    def interval(estimate: IntervalEstimate) -> dict[str, object]:
+        return {"metric": estimate.metric, "point": estimate.point, "lo": estimate.lo, "hi": estimate.hi}
+
+    target, summary, fitted = forecast.target, forecast.backtest, forecast.fitted_on
+    return {
+        "task": forecast.task,
+        "family": forecast.family,
+        "target": {"name": target.name, "params": target.params, "tokens": target.tokens, "flops": target.flops},
+        "level": forecast.level,
+        "nll": None if forecast.nll is None else interval(forecast.nll),
+        "accuracy": interval(forecast.accuracy),
+        "method": forecast.method,
+        "verdict": forecast.verdict.value,
+        "reasons": list(forecast.reasons),
+        "backtest": {
+            "origins": summary.origins,
+            "mae": summary.mae,
+            "persistence_mae": summary.persistence_mae,
+            "coverage": summary.coverage,
+        },
+        "fitted_on": {
+            "n_checkpoints": fitted.n_checkpoints,
+            "n_runs": fitted.n_runs,
+            "min_flops": fitted.min_flops,
+            "max_flops": fitted.max_flops,
+        },
+        "warnings": list(forecast.warnings),
+        "quantiles": {f"{p:g}": q for p, q in forecast.quantiles.items()},
+        "truth": forecast.truth,
+    }

@@ -1,0 +1,272 @@
+"""From stored results to forecasts: choose ladders, hide what is held out, forecast each task and target."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from forecast.core.errors import InputError, NotForecastableError, UsageError
+from forecast.core.forecasts import Forecast, Target
+from forecast.core.observations import ACCURACY_METRICS, Ladder
+from forecast.core.progress import Progress, SilentProgress
+from forecast.forecasting.engine import forecast_ladder
+from forecast.forecasting.preparation import choose_metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One forecast with the ladder it was fitted on and the held-out rows, for drawing."""
+
+    forecast: Forecast
+    fitted: Ladder
+    held_out: Ladder | None
+
+
+def load_ladders(
+    source: Path,
+    *,
+    tasks: Sequence[str] | None,
+    family: str | None,
+    num_fewshot: int | None = None,
+    with_items: bool = False,
+    progress: Progress | None = None,
+) -> list[Ladder]:
+    """Read the ladders that are meant: from a results file, or from a CSV or Parquet table of observations.
+
+    Where a family was measured on a task by several definitions, the one with the most runs is taken and a notice says so.
+
+    Raises:
+        InputError: there is no such file.
+        NotForecastableError: it holds no results.
+        UsageError: unknown task or family, with the nearest names; or several families and none was named.
+    """
+    progress = progress or SilentProgress()
+    ladders = [ladder for ladder in _read(source, with_items, progress) if _has_accuracy(ladder)]
+    if not ladders:
+        raise NotForecastableError(
+            f"no results to fit in {source}", expected="accuracies of several checkpoints", remedy="run `forecast eval` first"
+        )
+    if family is not None:
+        _require("family", [family], {ladder.family for ladder in ladders})
+        ladders = [ladder for ladder in ladders if ladder.family == family]
+    if tasks is not None:
+        _require("task", tasks, {ladder.task for ladder in ladders})
+        ladders = [ladder for ladder in ladders if ladder.task in tasks]
+    families = sorted({ladder.family for ladder in ladders})
+    if len(families) > 1:
+        raise UsageError(
+            f"{source} holds {len(families)} families on these tasks ({', '.join(families[:6])})",
+            remedy="name one with --family",
+        )
+    if num_fewshot is not None:
+        ladders = [ladder for ladder in ladders if ladder.num_fewshot == num_fewshot]
+        if not ladders:
+            raise UsageError(f"no results with {num_fewshot} shots on these tasks")
+    return _one_definition_each(ladders, tasks, progress)
+
+
+def _read(source: Path, with_items: bool, progress: Progress) -> list[Ladder]:
+    if not source.exists():
+        raise InputError(
+            f"there is no {source}", expected="a results file or a table of observations", remedy="run `forecast eval` first"
+        )
+    if source.name.endswith((".csv", ".csv.gz", ".parquet")):
+        from forecast.core.observation_rows import to_ladders
+        from forecast.importers import read_observations
+
+        return to_ladders(read_observations(source, notice=progress.notice), notice=progress.notice)
+    from forecast.store import Store
+
+    return list(Store(source).ladders(with_items=with_items))
+
+
+def _has_accuracy(ladder: Ladder) -> bool:
+    return any(name in ladder.metrics for name in ACCURACY_METRICS)
+
+
+def _require(kind: str, wanted: Sequence[str], known: set[str]) -> None:
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.4)
+            raise UsageError(
+                f"unknown {kind} '{name}'" + (f" (nearest: {', '.join(near)})" if near else ""),
+                expected="one of " + ", ".join(sorted(known)[:20]),
+            )
+
+
+def _one_definition_each(ladders: list[Ladder], tasks: Sequence[str] | None, progress: Progress) -> list[Ladder]:
+    by_task: dict[str, list[Ladder]] = {}
+    for ladder in ladders:
+        by_task.setdefault(ladder.task, []).append(ladder)
+    chosen = []
+    for task in tasks if tasks is not None else sorted(by_task):
+        variants = sorted(by_task[task], key=lambda ladder: -len(set(ladder.model)))
+        if len(variants) > 1:
+            shots = variants[0].num_fewshot
+            progress.notice(
+                f"{task} was measured in {len(variants)} ways that are never mixed; the one with the most runs"
+                f" ({'unknown' if shots is None else shots} shots) is used; --num-fewshot chooses another"
+            )
+        chosen.append(variants[0])
+    return chosen
+
+
+def hold_out(ladder: Ladder, model: str) -> tuple[Ladder, Ladder, Target]:
+    """Split a ladder into all other runs, the held-out run, and the target that its end stands for.
+
+    Only the named run is removed; runs larger than it stay.
+
+    Raises:
+        UsageError: no run has that name.
+        NotForecastableError: the run has no known training FLOPs.
+    """
+    _require("model", [model], set(ladder.model))
+    own = np.array([name == model for name in ladder.model])
+    held = ladder.take(own)
+    known = np.isfinite(held.flops) & (held.flops > 0)
+    if not known.any():
+        raise NotForecastableError(
+            f"the training FLOPs of '{model}' are unknown", remedy="give --flops, or --params and --tokens"
+        )
+    ends = known & held.is_final if (known & held.is_final).any() else known
+    end = int(np.flatnonzero(ends)[np.argmax(held.flops[ends])])
+
+    def number(value: float) -> float | None:
+        return float(value) if np.isfinite(value) and value > 0 else None
+
+    target = Target(name=model, params=number(held.params[end]), tokens=number(held.tokens[end]), flops=number(held.flops[end]))
+    return ladder.take(~own), held.take(np.array([end])), target
+
+
+def predict_ladder(
+    ladder: Ladder,
+    targets: Sequence[Target],
+    *,
+    holdout: str | None = None,
+    method: str = "auto",
+    level: float = 0.9,
+    seed: int = 0,
+    metric: str | None = None,
+    fit_max_flops: float | None = None,
+) -> list[Prediction]:
+    """Forecast the targets, or the held-out run, of one ladder."""
+    held: Ladder | None = None
+    fitted = ladder
+    notes: tuple[str, ...] = ()
+    wanted = list(targets)
+    if holdout is not None:
+        fitted, held, target = hold_out(ladder, holdout)
+        wanted.append(target)
+        larger = {name for name, c in zip(fitted.model, fitted.flops, strict=True) if c > (target.flops or np.inf)}
+        if fit_max_flops is not None:
+            larger = set()
+        if larger:
+            notes = (f"{len(larger)} of the remaining runs are larger than {holdout}: this is no extrapolation.",)
+    if fit_max_flops is not None:
+        fitted = fitted.take(fitted.flops <= fit_max_flops)
+        if len(fitted) == 0:
+            raise NotForecastableError(f"no run of {ladder.family} on {ladder.task} has at most {fit_max_flops:g} FLOPs")
+    name = choose_metric(fitted, metric)
+    found = []
+    for forecast in forecast_ladder(fitted, wanted, method=method, level=level, seed=seed, metric=name):
+        truth = None
+        if held is not None and forecast.target.name == holdout and name in held.metrics:
+            truth = float(held.metrics[name][0]) if np.isfinite(held.metrics[name][0]) else None
+        complete = replace(forecast, truth=truth, warnings=forecast.warnings + notes)
+        found.append(Prediction(forecast=complete, fitted=fitted, held_out=held))
+    return found
+
+
+def predict(
+    source: Path,
+    *,
+    tasks: Sequence[str] | None,
+    family: str | None = None,
+    targets: Sequence[Target] = (),
+    holdout: str | None = None,
+    method: str = "auto",
+    level: float = 0.9,
+    seed: int = 0,
+    metric: str | None = None,
+    num_fewshot: int | None = None,
+    fit_max_flops: float | None = None,
+    progress: Progress | None = None,
+) -> list[Prediction]:
+    """Forecast several targets on several tasks from what is stored.
+
+    Args:
+        source: results file (DuckDB) or table of observations (CSV, Parquet).
+        tasks: benchmarks; None takes all.
+        family: may be None when the source holds one family only.
+        targets: models to forecast.
+        holdout: a stored run to forecast from all others; its rows are never fitted.
+        method: `auto` or a method's name.
+        level: nominal coverage of the intervals.
+        seed: of everything random.
+        metric: accuracy metric; None takes the first measured.
+        num_fewshot: shots, where a task was measured with several.
+        fit_max_flops: fit on checkpoints of at most so much compute.
+        progress: where bars and notices go.
+
+    Raises:
+        UsageError: unknown names, nothing to forecast.
+        NotForecastableError: too little to fit.
+    """
+    progress = progress or SilentProgress()
+    if holdout is None and not targets:
+        raise UsageError("nothing to forecast", expected="--flops, --params with --tokens, --holdout MODEL or --targets FILE")
+    ladders = load_ladders(source, tasks=tasks, family=family, num_fewshot=num_fewshot, with_items=True, progress=progress)
+    found: list[Prediction] = []
+    with progress.stage("forecasting", len(ladders), "tasks") as stage:
+        for ladder in ladders:
+            stage.describe(ladder.task)
+            found += predict_ladder(
+                ladder,
+                targets,
+                holdout=holdout,
+                method=method,
+                level=level,
+                seed=seed,
+                metric=metric,
+                fit_max_flops=fit_max_flops,
+            )
+            stage.advance()
+    return found
+
+
+def read_targets(path: Path) -> list[Target]:
+    """Read a CSV with the columns name, params, tokens, flops; numbers that are unknown are left empty.
+
+    Raises:
+        InputError: no such file, a column missing, or a value that is no positive number.
+    """
+    import csv
+
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}", expected="a CSV with columns name, params, tokens, flops"
+        ) from error
+    if not rows or "name" not in rows[0]:
+        raise InputError(f"{path} names no targets", expected="a CSV with columns name, params, tokens, flops")
+    targets = []
+    for line, row in enumerate(rows, start=2):
+        numbers: dict[str, float | None] = {}
+        for column in ("params", "tokens", "flops"):
+            text = (row.get(column) or "").strip()
+            try:
+                numbers[column] = float(text) if text else None
+            except ValueError as error:
+                raise InputError(f"{path} line {line}: {column} is '{text}'", expected="a positive number") from error
+        targets.append(
+            Target(
+                name=row["name"] or f"line {line}", params=numbers["params"], tokens=numbers["tokens"], flops=numbers["flops"]
+            )
+        )
+    return targets
