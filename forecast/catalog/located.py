@@ -127,8 +127,9 @@ def read_located(path: Path) -> Field:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}", expected="a YAML card in UTF-8") from error
-    loader = yaml.SafeLoader(text)
+    loader: yaml.SafeLoader | None = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             raise InputError(f"{path} is empty", expected="a YAML card")
@@ -138,9 +139,10 @@ def read_located(path: Path) -> Field:
         line = f", line {mark.line + 1}" if mark is not None else ""
         raise InputError(f"{path}{line}: {error.problem or error}", expected="valid YAML") from error
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: {error}", expected="valid YAML") from error
+        raise InputError(f"{path}: {' '.join(str(error).split())}", expected="valid YAML") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _locate(loader: yaml.SafeLoader, node: yaml.Node, path: Path, name: str) -> Field:

@@ -26,7 +26,7 @@ def read_model(text: str) -> CheckpointRequest:
         UsageError: it is neither, or a card knows the model but not the revision.
     """
     folder = Path(text).expanduser()
-    if folder.is_dir():
+    if text.strip() and folder.is_dir():
         _check_folder(folder)
         return CheckpointRequest(source=str(folder))
     name, _, revision = text.rpartition("@") if "@" in text else (text, "", "")
