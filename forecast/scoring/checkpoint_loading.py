@@ -28,6 +28,7 @@ class LoadedCheckpoint:
     """All parameters, tied matrices once."""
     params_non_embedding: int
     architecture: str
+    device: str
 
 
 def settle_device(device: str) -> str:
@@ -104,6 +105,7 @@ def load_checkpoint(folder: Path, *, dtype: str, device: str, device_map: str | 
         params=total,
         params_non_embedding=total - embeddings,
         architecture=str(config.model_type),
+        device=device,
     )
 
 

@@ -1,64 +1,209 @@
-"""Scores token requests with one loaded checkpoint."""
+"""Scores a plan with one loaded checkpoint: the packed way, checked against the plain way, or the plain way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from forecast.core.errors import CheckpointError
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
-from forecast.scoring.plain_forward import score_rows
-from forecast.scoring.requests import TokenRequest
+from forecast.scoring.flops import forward_cost
+from forecast.scoring.packed_forward import PackedModel
+from forecast.scoring.plain_forward import PlainInput, score_inputs
+from forecast.scoring.plain_path import non_finite_error, score_plainly
+from forecast.scoring.plan import ScoringPlan
+from forecast.scoring.prefix_tree import IntArray
+from forecast.scoring.requests import ScoredRequests
+from forecast.scoring.tree_attention import UnsupportedAttentionError
+from forecast.scoring.tree_batches import Batch, cut_batches
 
 SCORING_VERSION = "1"
 """Changes whenever the same request could give another number."""
 
+DEFAULT_TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
+CARRY_BYTES = 256 << 20
+"""Keys and values carried from batch to batch may take this much; a longer prefix is computed again."""
+
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
+"""Largest difference in nats of one request from the plain way, times the square root of its tokens (rounding adds up so)."""
+_CHECKED_REQUESTS = 8
+_CHECKED_TOKENS = 2048
+
 
 @dataclass(frozen=True, kw_only=True)
-class ScoredRequests:
-    """Finished token requests: their positions in the list, log p(targets) in nats, and whether every target was the argmax."""
+class ScoringOptions:
+    """How to score; None lets the engine choose."""
 
-    request: NDArray[np.int64]
-    loglikelihood: NDArray[np.float64]
-    is_greedy: NDArray[np.bool_]
-    tokens_computed: int
-    tokens_padded: int
+    token_budget: int | None = None
+    """Positions per forward pass."""
+    deterministic: bool = False
+    """Each distinct input alone in its forward pass: the same bits whatever else is scored."""
 
 
-def score_plainly(
-    checkpoint: LoadedCheckpoint, requests: Sequence[TokenRequest], *, token_budget: int
+def score_plan(
+    checkpoint: LoadedCheckpoint,
+    plan: ScoringPlan,
+    options: ScoringOptions,
+    *,
+    on_notice: Callable[[str], None],
+    name_request: Callable[[int], str],
 ) -> Iterator[ScoredRequests]:
-    """Score in padded batches of at most `token_budget` positions, longest first; equal inputs are computed once."""
-    by_input: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
-    for index, request in enumerate(requests):
-        by_input.setdefault((request.inputs, request.targets), []).append(index)
-    order = sorted(by_input, key=lambda pair: (-len(pair[0]), pair))
-    start = 0
-    while start < len(order):
-        size = max(1, token_budget // len(order[start][0]))
-        rows = order[start : start + size]
-        start += size
-        scores, greedy, padded = score_rows(checkpoint.model, rows)
-        offset = 0
-        finished: list[int] = []
-        sums: list[float] = []
-        greedies: list[bool] = []
-        for row in rows:
-            part = scores[offset : offset + len(row[1])]
-            if not part.isfinite().all():
-                raise CheckpointError(f"request {by_input[row][0]} has a loglikelihood of {float(part.sum())}")
-            for index in by_input[row]:
-                finished.append(index)
-                sums.append(float(part.sum()))
-                greedies.append(bool(greedy[offset : offset + len(row[1])].all()))
-            offset += len(row[1])
-        yield ScoredRequests(
-            request=np.array(finished, dtype=np.int64),
-            loglikelihood=np.array(sums),
-            is_greedy=np.array(greedies),
-            tokens_computed=sum(len(inputs) for inputs, _ in rows),
-            tokens_padded=padded,
+    """Yield finished requests as they come.
+
+    Raises:
+        CheckpointError: a logit is NaN or infinite (the request is named), or a token is outside the vocabulary.
+    """
+    if not plan.requests:
+        return
+    _check_vocabulary(checkpoint, plan)
+    if options.deterministic:
+        yield from score_plainly(checkpoint, plan, _budget(checkpoint, options), alone=True, name_request=name_request)
+        return
+    try:
+        yield from _score_packed(checkpoint, plan, options, name_request)
+    except UnsupportedAttentionError as reason:
+        on_notice(f"scored the plain way, each input in full: {reason}")
+        yield from score_plainly(checkpoint, plan, _budget(checkpoint, options), alone=False, name_request=name_request)
+
+
+def _budget(checkpoint: LoadedCheckpoint, options: ScoringOptions) -> int:
+    return options.token_budget or DEFAULT_TOKEN_BUDGET["cuda" if checkpoint.device.startswith("cuda") else "cpu"]
+
+
+def _check_vocabulary(checkpoint: LoadedCheckpoint, plan: ScoringPlan) -> None:
+    rows = checkpoint.model.get_input_embeddings().weight.shape[0]
+    largest = max(int(plan.tree.token.max()), int(plan.tree.row_target.max()))
+    if largest >= rows:
+        raise CheckpointError(
+            f"the tokenizer gives token {largest}, and the model's embedding has {rows} rows",
+            expected="the tokenizer that the model was trained with",
         )
+
+
+def _score_packed(
+    checkpoint: LoadedCheckpoint, plan: ScoringPlan, options: ScoringOptions, name_request: Callable[[int], str]
+) -> Iterator[ScoredRequests]:
+    """The fast path. Nothing is yielded before the first finished requests agree with the plain way."""
+    packed = PackedModel(checkpoint.model)
+    cost = forward_cost(checkpoint.model, checkpoint.params_non_embedding)
+    tree = plan.tree
+    scores = np.zeros(len(tree.row_node))
+    greedy = np.zeros(len(tree.row_node), dtype=np.bool_)
+    finished, checked = 0, False
+    computed, flops = 0, 0.0
+    for batch in _batches_within_memory(packed, plan, _budget(checkpoint, options), _carry_limit(checkpoint), scores, greedy):
+        rows = slice(batch.row_start, batch.row_stop)
+        if not np.isfinite(scores[rows]).all():
+            _fail_on(plan, batch, scores, name_request)
+        computed += len(batch.tokens)
+        flops += cost.of_batch(batch)
+        before, finished = finished, int(np.searchsorted(plan.completion, batch.row_stop))
+        if finished == before:
+            continue
+        done = _sum_requests(plan, plan.by_completion[before:finished], scores, greedy, computed, flops)
+        if not checked:
+            _compare_with_plain(checkpoint, plan, done)
+            checked = True
+        computed, flops = 0, 0.0
+        yield done
+
+
+def _batches_within_memory(
+    packed: PackedModel,
+    plan: ScoringPlan,
+    budget: int,
+    carry_limit: int,
+    scores: NDArray[np.float64],
+    greedy: NDArray[np.bool_],
+) -> Iterator[Batch]:
+    """Score batch after batch into the two arrays; out of memory halves the budget and goes on where it stopped."""
+    start, total = 0, len(plan.tree.token)
+    while start < total:
+        packed.forget()
+        try:
+            for batch in cut_batches(plan.tree, budget, carry_limit=carry_limit, start=start):
+                rows = slice(batch.row_start, batch.row_stop)
+                row_scores, row_greedy = packed.score_batch(batch, torch.from_numpy(plan.tree.row_target[rows]))
+                scores[rows], greedy[rows] = row_scores.numpy(), row_greedy.numpy()
+                start = batch.stop
+                yield batch
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error) or budget <= 1:
+                raise
+            budget //= 2
+        # Outside the handler: the traceback would keep the failed batch's tensors alive.
+        if start < total and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _carry_limit(checkpoint: LoadedCheckpoint) -> int:
+    """Entries whose keys and values fit into CARRY_BYTES."""
+    config = checkpoint.model.config.get_text_config(decoder=True)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_entry = 2 * config.num_hidden_layers * heads * size * checkpoint.model.get_input_embeddings().weight.element_size()
+    return int(CARRY_BYTES // per_entry)
+
+
+def _sum_requests(
+    plan: ScoringPlan,
+    requests: IntArray,
+    scores: NDArray[np.float64],
+    greedy: NDArray[np.bool_],
+    computed: int,
+    flops: float,
+) -> ScoredRequests:
+    """A request's loglikelihood is the sum over its rows, its greediness that of all of them."""
+    tree = plan.tree
+    counts = tree.request_start[requests + 1] - tree.request_start[requests]
+    edges = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    within = np.arange(counts.sum()) - np.repeat(edges, counts)
+    rows = tree.request_row[np.repeat(tree.request_start[requests], counts) + within]
+    return ScoredRequests(
+        request=requests,
+        loglikelihood=np.add.reduceat(scores[rows], edges),
+        is_greedy=np.logical_and.reduceat(greedy[rows], edges),
+        tokens_computed=computed,
+        tokens_padded=0,
+        flops=flops,
+    )
+
+
+def _compare_with_plain(checkpoint: LoadedCheckpoint, plan: ScoringPlan, done: ScoredRequests) -> None:
+    """Score some of the first finished requests, the longest among them, one at a time with the untouched model."""
+    by_length = sorted(range(len(done.request)), key=lambda i: -len(plan.requests[done.request[i]].inputs))
+    spread = by_length[:: max(1, len(by_length) // _CHECKED_REQUESTS)][:_CHECKED_REQUESTS]
+    tokens = 0
+    for i in spread:
+        request = plan.requests[done.request[i]]
+        tokens += len(request.inputs)
+        if tokens > _CHECKED_TOKENS and i != spread[0]:
+            break
+        last = len(request.inputs)
+        row = PlainInput(
+            inputs=request.inputs, position=tuple(range(last - len(request.targets), last)), target=request.targets
+        )
+        expected = float(score_inputs(checkpoint.model, [row])[0].sum())
+        difference = abs(expected - float(done.loglikelihood[i]))
+        dtype = checkpoint.model.get_input_embeddings().weight.dtype
+        allowed = TOLERANCE[dtype] * len(request.targets) ** 0.5
+        if not difference <= allowed:
+            raise UnsupportedAttentionError(
+                f"the packed way gave {done.loglikelihood[i]:.6g} and the plain way {expected:.6g} nats "
+                f"(allowed difference {allowed:.2g}, model type '{checkpoint.architecture}')"
+            )
+
+
+def _fail_on(plan: ScoringPlan, batch: Batch, scores: NDArray[np.float64], name_request: Callable[[int], str]) -> None:
+    bad = batch.row_start + int(np.flatnonzero(~np.isfinite(scores[batch.row_start : batch.row_stop]))[0])
+    position = int(np.flatnonzero(plan.tree.request_row == bad)[0])
+    request = int(np.searchsorted(plan.tree.request_start, position, side="right")) - 1
+    raise non_finite_error(name_request(request))

@@ -1,38 +1,43 @@
-"""The obvious way to score: the whole model on right-padded rows. Slow, right for every architecture; the fast way's measure."""
+"""The obvious way to score: the whole model on right-padded rows. Slow, right for any architecture; the fast way's measure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 
-@torch.inference_mode()
-def score_rows(model: Any, rows: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Score the last tokens of some inputs in one padded batch.
+@dataclass(frozen=True, kw_only=True)
+class PlainInput:
+    """One input and what is asked of it: log p(target[k]) after the token at position[k]."""
 
-    Args:
-        model: a causal language model.
-        rows: (inputs, targets) token pairs; the logits of the last `len(targets)` inputs are scored.
+    inputs: tuple[int, ...]
+    position: tuple[int, ...]
+    target: tuple[int, ...]
+
+
+@torch.inference_mode()
+def score_inputs(model: Any, rows: Sequence[PlainInput]) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Score some inputs in one padded batch.
 
     Returns:
-        log p(target) of every scored position in nats (float64), whether it was the most probable token, both
-        concatenated over the rows, and the padding positions computed. Causal models never look at padding on the right.
+        log p(target) in nats (float64) and whether the target was the most probable token, both concatenated over the rows,
+        and the number of padding positions computed. A causal model never looks at padding on the right.
     """
-    width = max(len(inputs) for inputs, _ in rows)
+    width = max(len(row.inputs) for row in rows)
     device = model.get_input_embeddings().weight.device
     tokens_BxT = torch.zeros((len(rows), width), dtype=torch.long)
-    for i, (inputs, _) in enumerate(rows):
-        tokens_BxT[i, : len(inputs)] = torch.tensor(inputs)
+    for i, row in enumerate(rows):
+        tokens_BxT[i, : len(row.inputs)] = torch.tensor(row.inputs)
     logits_BxTxV = model(input_ids=tokens_BxT.to(device), use_cache=False).logits
     scores, greedy = [], []
-    for i, (inputs, targets) in enumerate(rows):
-        logits_SxV = logits_BxTxV[i, len(inputs) - len(targets) : len(inputs)]
+    for i, row in enumerate(rows):
+        target_S = torch.tensor(row.target, device=logits_BxTxV.device)
+        logits_SxV = logits_BxTxV[i, torch.tensor(row.position, device=logits_BxTxV.device)]
         wide_SxV = logits_SxV if logits_SxV.dtype == torch.float64 else logits_SxV.float()
-        target_S = torch.tensor(targets, device=wide_SxV.device)
         at_target_S = wide_SxV.gather(1, target_S[:, None])[:, 0]
         scores.append((at_target_S.double() - wide_SxV.logsumexp(-1).double()).cpu())
         greedy.append((wide_SxV.argmax(-1) == target_S).cpu())
-    padded = len(rows) * width - sum(len(inputs) for inputs, _ in rows)
-    return torch.cat(scores), torch.cat(greedy), padded
+    return torch.cat(scores), torch.cat(greedy), len(rows) * width - sum(len(row.inputs) for row in rows)

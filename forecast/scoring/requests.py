@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from forecast.core.records import TaskRecord
 
 
@@ -40,3 +43,15 @@ class TokenRequest:
     targets: tuple[int, ...]
     n_truncated: int = 0
     """Context tokens cut on the left because the request was longer than the model's window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRequests:
+    """Finished token requests: their positions in the plan, log p(targets) in nats, and whether every target was the argmax."""
+
+    request: NDArray[np.int64]
+    loglikelihood: NDArray[np.float64]
+    is_greedy: NDArray[np.bool_]
+    tokens_computed: int
+    tokens_padded: int
+    flops: float

@@ -111,7 +111,7 @@ def load_tasks(
         if folder is not None and not folder.is_dir():
             raise InputError(f"{option} {folder} is no folder", expected="an existing folder")
     _quiet_third_parties()
-    manager = TaskManager(include_path=include_path)
+    manager = _index_tasks(names, include_path)
     if data_dir is not None:
         manager._factory = MirrorTaskFactory(data_dir, on_notice)
     tasks: dict[str, Any] = {}
@@ -125,6 +125,15 @@ def load_tasks(
             )
         tasks.update(_load_one(manager, name))
     return tasks
+
+
+def _index_tasks(names: Sequence[str], include_path: Path | None) -> Any:
+    """Index the user's folder, and lm-eval's thousands of definitions (seconds) only where a name is not in it."""
+    if include_path is not None:
+        own = TaskManager(include_path=include_path, include_defaults=False)
+        if all(name in own.task_index for name in names):
+            return own
+    return TaskManager(include_path=include_path)
 
 
 def _load_one(manager: Any, name: str) -> dict[str, Any]:

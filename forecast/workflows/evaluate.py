@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from forecast.core.errors import ForecastError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
-from forecast.core.records import CheckpointRequest, RunRecord, RunStatus
+from forecast.core.records import CheckpointRequest, RunCounters, RunStatus
 from forecast.scoring.checkpoint_files import checkpoint_identity, read_config, tokenizer_identity
 from forecast.scoring.checkpoint_loading import load_checkpoint, settle_device, settle_dtype
 from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED, render_task
 from forecast.scoring.requests import RenderedTask
 from forecast.scoring.task_source import load_tasks
-from forecast.workflows.evaluate_checkpoint import score_checkpoint
+from forecast.workflows.evaluate_checkpoint import OpenedRun, PlanCache, score_checkpoint
 from forecast.workflows.evaluate_records import ResultStore, ScoringSettings, describe_checkpoint, make_run
 
 
@@ -108,12 +108,13 @@ def evaluate(
     store = store or _open_store(db)
     failures: list[FailedCheckpoint] = []
     run_ids: list[str] = []
-    counters: dict[str, dict[str, object]] = {}
+    counters: dict[str, RunCounters] = {}
+    plans = PlanCache()
     with progress.stage("checkpoints", len(requests)) as family_bar:
         for request in requests:
             family_bar.describe(request.model or request.source)
             try:
-                done = _evaluate_one(request, rendered, settings, store, fetch, progress)
+                done = _evaluate_one(request, rendered, plans, settings, store, fetch, progress)
                 run_ids.extend(done)
                 counters.update(done)
             except ForecastError as error:
@@ -121,8 +122,16 @@ def evaluate(
                 progress.notice(f"{request.source} failed: {error}")
             store.commit()
             family_bar.advance()
-    rows = tuple({**row, **counters.get(str(row["run_id"]), {})} for row in store.score_rows(run_ids)) if run_ids else ()
+    rows = tuple(_with_counters(row, counters) for row in store.score_rows(run_ids)) if run_ids else ()
     return EvaluationReport(rows=rows, failures=tuple(failures))
+
+
+def _with_counters(row: dict[str, object], counters: Mapping[str, RunCounters]) -> dict[str, object]:
+    """Add what this evaluation cost; the store's own numbers stand where it computed nothing."""
+    found = counters.get(str(row["run_id"]))
+    if found is None:
+        return row
+    return {**row, **{entry.name: getattr(found, entry.name) for entry in fields(found)}}
 
 
 def _open_store(db: Path) -> ResultStore:
@@ -164,23 +173,25 @@ def _render_all(
 def _evaluate_one(
     request: CheckpointRequest,
     rendered: Sequence[RenderedTask],
+    plans: PlanCache,
     settings: ScoringSettings,
     store: ResultStore,
     fetch: Callable[[CheckpointRequest], Path] | None,
     progress: Progress,
-) -> dict[str, dict[str, object]]:
+) -> dict[str, RunCounters]:
     """Score one checkpoint on all tasks; returns run id -> its counters."""
     folder = fetch(request) if fetch is not None and not Path(request.source).is_dir() else Path(request.source)
     read_config(folder)
     checkpoint_id = checkpoint_identity(folder, str(request.metadata.get("revision_sha") or ""), request.source)
     loaded = load_checkpoint(folder, dtype=settings.dtype, device=settings.device)
-    checkpoint = describe_checkpoint(request, folder, checkpoint_id, tokenizer_identity(folder), loaded)
-    opened: list[tuple[RunRecord, RenderedTask, frozenset[int]]] = []
+    tokenizer_hash = tokenizer_identity(folder)
+    checkpoint = describe_checkpoint(request, folder, checkpoint_id, tokenizer_hash, loaded)
+    opened: list[OpenedRun] = []
     for task in rendered:
         run = make_run(checkpoint, task.record, settings)
         opened.append((run, task, store.open_run(run, checkpoint, task.record)))
     try:
-        return score_checkpoint(loaded, opened, settings, store, progress, name=checkpoint.model)
+        return score_checkpoint(loaded, opened, plans, tokenizer_hash, settings, store, progress, name=checkpoint.model)
     except ForecastError as error:
         for run, _, _ in opened:
             store.close_run(run.run_id, RunStatus.FAILED, None, str(error))

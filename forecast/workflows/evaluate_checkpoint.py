@@ -3,130 +3,139 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from forecast.core.progress import Progress
-from forecast.core.records import RunCounters, RunRecord, RunStatus, ScoredShard
+from forecast.core.records import RunCounters, RunRecord, RunStatus
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
-from forecast.scoring.engine import score_plainly
-from forecast.scoring.requests import RenderedTask, TextRequest, TokenRequest
+from forecast.scoring.engine import ScoringOptions, score_plan
+from forecast.scoring.flops import forward_cost
+from forecast.scoring.plan import ScoringPlan, make_plan
+from forecast.scoring.requests import RenderedTask, TextRequest
 from forecast.scoring.tokenization import Encoder
+from forecast.workflows.evaluate_items import RunInProgress
 from forecast.workflows.evaluate_records import ResultStore, ScoringSettings
 
-_FLUSH_ITEMS = 2000
-_FLUSH_SECONDS = 10.0
-_PLAIN_TOKEN_BUDGET = 1024
+OpenedRun = tuple[RunRecord, RenderedTask, frozenset[int]]
+"""A registered run, its task, and the items that the store already has."""
 
 
-class _RunInProgress:
-    """Collects one run's choices until its items are whole, and spools them."""
+class PlanCache:
+    """The plan of the checkpoint before: the next one of its family most likely has the same."""
 
-    def __init__(self, run: RunRecord, task: RenderedTask, done: frozenset[int], store: ResultStore) -> None:
-        self.run = run
-        self.requests: list[TextRequest] = [request for request in task.requests if request.item_idx not in done]
-        self._store = store
-        self._n_choices: dict[int, int] = {}
-        for request in self.requests:
-            self._n_choices[request.item_idx] = self._n_choices.get(request.item_idx, 0) + 1
-        self._scores: dict[int, dict[int, tuple[float, int, bool]]] = {}
-        self._ready: list[int] = []
-        self._flushed_at = time.monotonic()
-        self.tokens_requested = 0
-        self.tokens_truncated = 0
+    def __init__(self) -> None:
+        """Start empty."""
+        self._key: object = None
+        self._plan: ScoringPlan | None = None
 
-    def add(self, request: TextRequest, loglikelihood: float, n_tokens: int, is_greedy: bool) -> None:
-        """Keep one choice's score."""
-        choices = self._scores.setdefault(request.item_idx, {})
-        choices[request.choice_idx] = (loglikelihood, n_tokens, is_greedy)
-        if len(choices) == self._n_choices[request.item_idx]:
-            self._ready.append(request.item_idx)
-            if len(self._ready) >= _FLUSH_ITEMS or time.monotonic() - self._flushed_at > _FLUSH_SECONDS:
-                self.flush()
-
-    def flush(self) -> None:
-        """Spool the finished items."""
-        if self._ready:
-            rows = [[self._scores[item][choice] for choice in sorted(self._scores[item])] for item in self._ready]
-            self._store.append(
-                ScoredShard(
-                    run_id=self.run.run_id,
-                    item_idx=tuple(self._ready),
-                    loglikelihoods=tuple(tuple(score for score, _, _ in row) for row in rows),
-                    n_tokens=tuple(tuple(count for _, count, _ in row) for row in rows),
-                    is_greedy=tuple(tuple(greedy for _, _, greedy in row) for row in rows),
-                )
-            )
-            for item in self._ready:
-                del self._scores[item]
-            self._ready.clear()
-        self._flushed_at = time.monotonic()
+    def get(
+        self, requests: Sequence[TextRequest], opened: Sequence[OpenedRun], checkpoint: LoadedCheckpoint, tokenizer_hash: str
+    ) -> ScoringPlan:
+        """Return the plan of these requests for this tokenizer and window."""
+        key = (tokenizer_hash, checkpoint.max_length, tuple((run.task_id, done) for run, _, done in opened))
+        if self._plan is None or key != self._key:
+            encoder = Encoder(checkpoint.tokenizer, max_length=checkpoint.max_length)
+            self._plan = make_plan(encoder.encode_requests(requests))
+            self._key = key
+        return self._plan
 
 
 def score_checkpoint(
     checkpoint: LoadedCheckpoint,
-    opened: Sequence[tuple[RunRecord, RenderedTask, frozenset[int]]],
+    opened: Sequence[OpenedRun],
+    plans: PlanCache,
+    tokenizer_hash: str,
     settings: ScoringSettings,
     store: ResultStore,
     progress: Progress,
     *,
     name: str,
-) -> dict[str, dict[str, object]]:
+) -> dict[str, RunCounters]:
     """Score what is not stored yet; returns run id -> counters."""
-    runs = [_RunInProgress(run, task, done, store) for run, task, done in opened]
-    texts = [(run, request) for run in runs for request in run.requests]
-    encoder = Encoder(checkpoint.tokenizer, max_length=checkpoint.max_length)
-    encoded = encoder.encode_requests([request for _, request in texts])
-    for token_request in encoded:
-        run = texts[token_request.owner][0]
-        run.tokens_requested += len(token_request.inputs)
-        run.tokens_truncated += token_request.n_truncated
-    started = time.perf_counter()
-    _score_all(checkpoint, encoded, texts, settings, progress, name)
-    seconds = time.perf_counter() - started
-    results: dict[str, dict[str, object]] = {}
-    total = sum(run.tokens_requested for run in runs) or 1
+    runs = [RunInProgress(run, task, done, store) for run, task, done in opened]
+    owners = [(run, request) for run in runs for request in run.requests]
+    plan = plans.get([request for _, request in owners], opened, checkpoint, tokenizer_hash)
+    results: dict[str, RunCounters] = {}
+    totals = _score_all(checkpoint, plan, owners, settings, progress, name)
     for run in runs:
         run.flush()
-        counters = RunCounters(
-            tokens_requested=run.tokens_requested,
-            tokens_unique=run.tokens_requested,
-            tokens_computed=run.tokens_requested,
-            tokens_padded=0,
-            tokens_truncated=run.tokens_truncated,
-            seconds=seconds * run.tokens_requested / total,
-        )
+        counters = _share_of(run, plan, owners, totals)
         store.close_run(run.run.run_id, RunStatus.COMPLETE, counters)
-        results[run.run.run_id] = asdict(counters)
+        results[run.run.run_id] = counters
     return results
 
 
 def _score_all(
     checkpoint: LoadedCheckpoint,
-    encoded: Sequence[TokenRequest],
-    texts: Sequence[tuple[_RunInProgress, TextRequest]],
+    plan: ScoringPlan,
+    owners: Sequence[tuple[RunInProgress, TextRequest]],
     settings: ScoringSettings,
     progress: Progress,
     name: str,
-) -> None:
-    parts = [0] * len(texts)
-    for token_request in encoded:
-        parts[token_request.owner] += 1
-    sums = [0.0] * len(texts)
-    counts = [0] * len(texts)
-    greedy = [True] * len(texts)
-    budget = settings.token_budget or _PLAIN_TOKEN_BUDGET
-    with progress.stage(name, len(texts), "requests") as bar:
-        for finished in score_plainly(checkpoint, encoded, token_budget=budget):
-            whole = 0
-            for index, score, is_argmax in zip(finished.request, finished.loglikelihood, finished.is_greedy, strict=True):
-                owner = encoded[index].owner
-                sums[owner] += float(score)
-                counts[owner] += len(encoded[index].targets)
-                greedy[owner] &= bool(is_argmax)
-                parts[owner] -= 1
-                if parts[owner] == 0:
-                    run, request = texts[owner]
-                    run.add(request, sums[owner], counts[owner], greedy[owner])
-                    whole += 1
-            bar.advance(whole)
+) -> RunCounters:
+    """Score the plan; a text request is whole when all its windows are. Returns the counters of everything together."""
+    n_requests = len(owners)
+    of_request = np.array([request.owner for request in plan.requests], dtype=np.int64)
+    n_targets = np.array([len(request.targets) for request in plan.requests], dtype=np.int64)
+    missing = np.bincount(of_request, minlength=n_requests)
+    sums = np.zeros(n_requests)
+    counts = np.bincount(of_request, weights=n_targets, minlength=n_requests).astype(np.int64)
+    greedy = np.ones(n_requests, dtype=np.bool_)
+    computed, padded, flops = 0, 0, 0.0
+
+    def name_request(index: int) -> str:
+        run, request = owners[plan.requests[index].owner]
+        return f"task '{run.task_name}', item {request.item_idx}, choice {request.choice_idx}"
+
+    started = time.perf_counter()
+    options = ScoringOptions(token_budget=settings.token_budget, deterministic=settings.deterministic)
+    with progress.stage(name, plan.tokens_unique, "tokens") as bar:
+        for done in score_plan(checkpoint, plan, options, on_notice=_prefixed(progress, name), name_request=name_request):
+            texts = of_request[done.request]
+            np.add.at(sums, texts, done.loglikelihood)
+            np.logical_and.at(greedy, texts, done.is_greedy)
+            np.subtract.at(missing, texts, 1)
+            for text in np.unique(texts[missing[texts] == 0]).tolist():
+                run, request = owners[text]
+                run.add(request, float(sums[text]), int(counts[text]), bool(greedy[text]))
+            computed += done.tokens_computed
+            padded += done.tokens_padded
+            flops += done.flops
+            bar.advance(done.tokens_computed)
+            bar.describe(f"{computed / (time.perf_counter() - started):,.0f} tokens/s")
+    return RunCounters(
+        tokens_requested=plan.tokens_requested,
+        tokens_unique=plan.tokens_unique,
+        tokens_computed=computed,
+        tokens_padded=padded,
+        seconds=time.perf_counter() - started,
+        flops_done=flops,
+        flops_bound=forward_cost(checkpoint.model, checkpoint.params_non_embedding).bound(plan.tree),
+    )
+
+
+def _prefixed(progress: Progress, name: str) -> Callable[[str], None]:
+    return lambda text: progress.notice(f"{name}: {text}")
+
+
+def _share_of(
+    run: RunInProgress, plan: ScoringPlan, owners: Sequence[tuple[RunInProgress, TextRequest]], totals: RunCounters
+) -> RunCounters:
+    """One run's part of a scoring that several tasks shared: by the distinct prefixes that it was the first to ask for."""
+    mine = [request for request in plan.requests if owners[request.owner][0] is run]
+    segment_length = np.diff(np.append(plan.tree.segment_start, len(plan.tree.token)))
+    first = np.array([owners[plan.requests[i].owner][0] is run for i in plan.tree.segment_request], dtype=np.bool_)
+    unique = int(segment_length[first].sum()) if len(first) else 0
+    share = unique / max(1, totals.tokens_unique)
+    return RunCounters(
+        tokens_requested=sum(len(request.inputs) for request in mine),
+        tokens_unique=unique,
+        tokens_computed=round(totals.tokens_computed * share),
+        tokens_padded=round(totals.tokens_padded * share),
+        tokens_truncated=sum(request.n_truncated for request in mine),
+        seconds=totals.seconds * share,
+        flops_done=totals.flops_done * share,
+        flops_bound=totals.flops_bound * share,
+    )

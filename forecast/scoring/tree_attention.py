@@ -1,0 +1,250 @@
+"""Attention over a packed prefix tree, plugged into transformers' own layers through its attention interface.
+
+The layers project, rotate and mix as always; only the product of queries, keys and values is ours. On the CPU it is a sum of
+causal, dense and small masked products joined by their log-sum-exp; elsewhere FlexAttention with the tree as its mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+
+from forecast.scoring.tree_batches import Batch
+
+IMPLEMENTATION = "forecast_tree"
+_MASKED = -1e9
+"""Added to a score that must not count; finite, so that a fully masked row stays a number and gets weight exp(-1e9) = 0."""
+
+Product = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+
+
+class UnsupportedAttentionError(Exception):
+    """The layer asks for something that the packed form does not have (position bias, sinks, encoder attention)."""
+
+
+class TreeState:
+    """What attention must know of one batch, and the keys and values that pass from batch to batch."""
+
+    def __init__(self, batch: Batch, carried: dict[int, tuple[torch.Tensor, torch.Tensor]], device: torch.device) -> None:
+        self.batch = batch
+        self.device = device
+        self.kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.calls = 0
+        self._carried = carried
+        self._kept_index = torch.from_numpy(batch.kept).to(device)
+        self._masks: dict[tuple[str, int, int | None], torch.Tensor | None] = {}
+        self._depth = torch.from_numpy(batch.key_depth).to(device)
+        self.groups = [
+            (
+                torch.from_numpy(group.query_BxQ).to(device),
+                torch.from_numpy(group.key_BxK).to(device),
+                torch.from_numpy(group.allowed_BxQxK).to(device),
+                torch.from_numpy(group.valid_BxQ.reshape(-1).nonzero()[0]).to(device),
+            )
+            for group in batch.blocks
+        ]
+        self.deepest = int(batch.key_depth.max())
+
+    def extend(self, layer: int, key_1xHxTxD: torch.Tensor, value_1xHxTxD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put the carried keys and values before the batch's own, and keep what the next batch needs."""
+        self.calls += 1
+        if self.batch.carried:
+            before_key, before_value = self._carried[layer]
+            key_1xHxTxD = torch.cat([before_key, key_1xHxTxD], dim=2)
+            value_1xHxTxD = torch.cat([before_value, value_1xHxTxD], dim=2)
+        if len(self._kept_index):
+            self.kept[layer] = (
+                key_1xHxTxD.index_select(2, self._kept_index),
+                value_1xHxTxD.index_select(2, self._kept_index),
+            )
+        return key_1xHxTxD, value_1xHxTxD
+
+    def within(self, window: int | None) -> int | None:
+        """The sliding window where it hides anything in this batch, else None."""
+        return window if window is not None and self.deepest >= window else None
+
+    def block_mask(self, index: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """Additive mask (B, 1, Q, K) of a group of blocks."""
+        name = ("block", index, window)
+        if name not in self._masks:
+            query_BxQ, key_BxK, allowed_BxQxK, _ = self.groups[index]
+            if window is not None:
+                distance = self._depth[query_BxQ + self.batch.carried][:, :, None] - self._depth[key_BxK][:, None, :]
+                allowed_BxQxK = allowed_BxQxK & (distance < window)
+            mask = torch.zeros(allowed_BxQxK.shape, dtype=dtype, device=self.device).masked_fill_(~allowed_BxQxK, _MASKED)
+            self._masks[name] = mask[:, None]
+        mask_Bx1xQxK = self._masks[name]
+        assert mask_Bx1xQxK is not None
+        return mask_Bx1xQxK
+
+    def window_mask(self, kind: str, index: int, window: int | None, dtype: torch.dtype) -> torch.Tensor | None:
+        """Additive mask (1, 1, Q, K) of a causal or dense product where the window hides some of it, else None."""
+        if window is None:
+            return None
+        name = (kind, index, window)
+        if name not in self._masks:
+            carried = self.batch.carried
+            if kind == "causal":
+                start, stop = self.batch.causal[index]
+                key = torch.arange(start + carried, stop + carried, device=self.device)
+                query = key
+            else:
+                product = self.batch.dense[index]
+                key = torch.from_numpy(product.key).to(self.device)
+                query = torch.arange(product.query_start, product.query_stop, device=self.device) + carried
+            distance = self._depth[query][:, None] - self._depth[key][None, :]
+            hidden = (distance >= window) | (distance < 0)
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=self.device).masked_fill_(hidden, _MASKED)
+            needed = kind == "causal" or bool(hidden.any())
+            self._masks[name] = mask[None, None] if needed else None
+        return self._masks[name]
+
+
+_active: ContextVar[TreeState | None] = ContextVar("forecast_tree_state", default=None)
+
+
+@contextmanager
+def tree_state(state: TreeState) -> Iterator[TreeState]:
+    """Make a batch's tree the one that the layers attend over."""
+    token = _active.set(state)
+    try:
+        yield state
+    finally:
+        _active.reset(token)
+
+
+def tree_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,  # noqa: ARG001 - the interface passes it; scoring never drops
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of one layer on packed (1, H, T, D) tensors; the signature is that of transformers' interface."""
+    state = _active.get()
+    asked = [name for name in ("position_bias", "s_aux", "cache") if kwargs.get(name) is not None]
+    if state is None or attention_mask is not None or asked or query.shape[0] != 1 or query.shape[2] != key.shape[2]:
+        raise UnsupportedAttentionError(f"{type(module).__name__} with {asked or 'a mask or a batch of its own'}")
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    key, value = state.extend(_layer_index(module), key, value)
+    window = state.within(kwargs.get("sliding_window"))
+    softcap = kwargs.get("softcap")
+    if query.device.type == "cpu":
+        return _joined_products(state, query, key, value, scale, window, softcap)[None], None
+    return _flex(state, query, key, value, scale, window, softcap).transpose(1, 2), None
+
+
+def _layer_index(module: torch.nn.Module) -> int:
+    index = getattr(module, "layer_idx", None)
+    if not isinstance(index, int):
+        raise UnsupportedAttentionError(f"{type(module).__name__} does not say which layer it is")
+    return index
+
+
+def _joined_products(
+    state: TreeState,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    """Each query's attention as parts over disjoint keys, joined exactly.
+
+    With part outputs o_i and log-sum-exps l_i the whole is sum_i exp(l_i - l) o_i, l = log sum_i exp(l_i).
+    """
+    _, heads, n_tokens, _ = query.shape
+    group = heads // key.shape[1]
+    if group > 1:
+        key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
+    product: Product = _flash if softcap is None else _softcapped(softcap)
+    carried, dtype = state.batch.carried, query.dtype
+    out_TxHxD = torch.empty((n_tokens, heads, value.shape[-1]), dtype=dtype)
+    weight_TxH = torch.empty((n_tokens, heads), dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    for index, (query_BxQ, key_BxK, _, valid) in enumerate(state.groups):
+        mask = state.block_mask(index, window, dtype)
+        part, weight = product(_gather(query, query_BxQ), _gather(key, key_BxK), _gather(value, key_BxK), mask, scale, False)
+        rows = query_BxQ.reshape(-1)[valid]
+        out_TxHxD[rows] = part.transpose(1, 2).reshape(-1, heads, value.shape[-1])[valid]
+        weight_TxH[rows] = weight.transpose(1, 2).reshape(-1, heads)[valid]
+    for index, (start, stop) in enumerate(state.batch.causal):
+        mask_or_none = state.window_mask("causal", index, window, dtype)
+        keys = slice(start + carried, stop + carried)
+        part, weight = product(
+            query[:, :, start:stop], key[:, :, keys], value[:, :, keys], mask_or_none, scale, mask_or_none is None
+        )
+        out_TxHxD[start:stop] = part[0].transpose(0, 1)
+        weight_TxH[start:stop] = weight[0].T
+    for index, dense in enumerate(state.batch.dense):
+        start, stop = dense.query_start, dense.query_stop
+        first, last = int(dense.key[0]), int(dense.key[-1])
+        if last - first + 1 == len(dense.key):
+            keys_, values_ = key[:, :, first : last + 1], value[:, :, first : last + 1]
+        else:
+            at = torch.from_numpy(dense.key)
+            keys_, values_ = key.index_select(2, at), value.index_select(2, at)
+        mask_or_none = state.window_mask("dense", index, window, dtype)
+        part, weight = product(query[:, :, start:stop], keys_, values_, mask_or_none, scale, False)
+        before, added = weight_TxH[start:stop], weight[0].T
+        share = torch.sigmoid(added - before).to(dtype)
+        out_TxHxD[start:stop].lerp_(part[0].transpose(0, 1), share[:, :, None])
+        weight_TxH[start:stop] = torch.logaddexp(before, added)
+    return out_TxHxD
+
+
+def _gather(tensor_1xHxTxD: torch.Tensor, index_BxN: torch.Tensor) -> torch.Tensor:
+    """(B, H, N, D): entries of each block."""
+    flat = tensor_1xHxTxD[0].index_select(1, index_BxN.reshape(-1))
+    return flat.view(flat.shape[0], *index_BxN.shape, flat.shape[-1]).transpose(0, 1)
+
+
+def _flash(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Torch's fused CPU kernel, called by name because it alone also returns the log-sum-exp (B, H, Q)."""
+    part, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, 0.0, causal, attn_mask=mask, scale=scale
+    )
+    return part, weight
+
+
+def _softcapped(softcap: float) -> Product:
+    def product(
+        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float, causal: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = torch.tanh(query @ key.transpose(-1, -2) * (scale / softcap)).mul_(softcap).float()
+        if causal:
+            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu_(1)
+            scores.masked_fill_(hidden, _MASKED)
+        if mask is not None:
+            scores += mask
+        weight = scores.logsumexp(-1)
+        return scores.sub_(weight[..., None]).exp_().to(value.dtype) @ value, weight
+
+    return product
+
+
+def _flex(
+    state: TreeState,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    from forecast.scoring.flex_tree import flex_tree_attention
+
+    return flex_tree_attention(state.batch, query, key, value, scale=scale, window=window, softcap=softcap)
+
+
+AttentionInterface.register(IMPLEMENTATION, tree_attention)

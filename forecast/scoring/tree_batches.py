@@ -1,0 +1,228 @@
+"""Cuts a prefix tree into forward passes, and writes down which attention products each of them needs.
+
+A batch is a run of entries in depth-first order. Prefixes that its first entry continues were computed by the batch before:
+their keys and values are carried over, so that a prefix shared by thousands of questions is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.scoring.prefix_tree import IntArray, PrefixTree
+
+LOCAL_TOKENS = 128
+"""A subtree up to this size is one masked block: a question with its choices. Larger ones are split at their long prefixes."""
+SHORT_CHAIN = 24
+"""Shared runs shorter than this are repeated as keys of the blocks below them: cheaper than a product of their own."""
+MERGED_BLOCK = 64
+"""Small neighbours are put into one block up to this size."""
+BLOCK_STEP = 16
+"""Block sizes are rounded up to a multiple of this, so that blocks of like size are computed together."""
+_CUT_SLACK = 0.25
+"""A batch may end this much early, to end where the carried prefix is short."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseProduct:
+    """All queries of a range look at all keys of a list, without a mask: a shared prefix and everything below it."""
+
+    key: IntArray
+    """Key positions (carried entries first, then the batch's own)."""
+    query_start: int
+    query_stop: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockGroup:
+    """Masked blocks of one padded shape. Query positions count the batch's own entries only."""
+
+    query_BxQ: IntArray  # noqa: N815
+    key_BxK: IntArray  # noqa: N815
+    allowed_BxQxK: np.ndarray[tuple[int, int, int], np.dtype[np.bool_]]  # noqa: N815
+    valid_BxQ: np.ndarray[tuple[int, int], np.dtype[np.bool_]]  # noqa: N815
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One forward pass: `tokens` at `positions`, after `carried` entries whose keys and values are there already."""
+
+    start: int
+    """First entry of the tree that is computed; with `recomputed` entries before it computed again."""
+    stop: int
+    tokens: IntArray
+    positions: IntArray
+    carried: int
+    recomputed: int
+    key_depth: IntArray
+    """Position in the sequence of every key, carried ones first."""
+    key_end: IntArray
+    """Key j is seen by queries at key positions in [j, key_end[j])."""
+    kept: IntArray
+    """Key positions that the next batch needs."""
+    causal: tuple[tuple[int, int], ...]
+    """Ranges of the batch's own entries that are one long run each."""
+    dense: tuple[DenseProduct, ...]
+    blocks: tuple[BlockGroup, ...]
+    scored: IntArray
+    """The batch's own entries whose next-token distribution is asked for."""
+    row_start: int
+    row_stop: int
+    """Rows of the tree that this batch scores."""
+    row_scored: IntArray
+    """For each of those rows, its position in `scored`."""
+
+
+def cut_batches(tree: PrefixTree, token_budget: int, *, carry_limit: int, start: int = 0) -> Iterator[Batch]:
+    """Yield batches of at most `token_budget` new entries from entry `start` on.
+
+    Prefixes longer than `carry_limit`, and those before `start`, are computed again instead of carried.
+    """
+    total = len(tree.token)
+    edges = [start]
+    while edges[-1] < total:
+        edges.append(_choose_cut(tree, edges[-1], token_budget))
+    paths = [tree.ancestors(edge) for edge in edges[:-1]] + [np.empty(0, dtype=np.int64)]
+    nothing = np.empty(0, dtype=np.int64)
+    for first, stop, path, after in zip(edges[:-1], edges[1:], paths[:-1], paths[1:], strict=True):
+        carries = len(path) <= carry_limit and first > start
+        keys = np.concatenate([path, np.arange(first, stop)])
+        kept = np.searchsorted(keys, after) if len(after) <= carry_limit else nothing
+        yield _make_batch(tree, keys, len(path) if carries else 0, 0 if carries else len(path), first, stop, kept)
+
+
+def _choose_cut(tree: PrefixTree, start: int, budget: int) -> int:
+    """End of the batch: where the path to carry is shortest, among the run starts in the last part of the budget."""
+    total = len(tree.token)
+    if start + budget >= total:
+        return total
+    first = int(np.searchsorted(tree.segment_start, start + int(budget * (1 - _CUT_SLACK)), side="right"))
+    last = int(np.searchsorted(tree.segment_start, start + budget, side="right"))
+    candidates = tree.segment_start[first:last]
+    if not len(candidates):
+        earlier = tree.segment_start[:first]
+        return int(earlier[-1]) if len(earlier) and earlier[-1] > start else start + budget
+    shortest = np.flatnonzero(tree.depth[candidates] == tree.depth[candidates].min())[-1]
+    return int(candidates[shortest])
+
+
+def _make_batch(
+    tree: PrefixTree, keys: IntArray, carried: int, recomputed: int, start: int, stop: int, kept: IntArray
+) -> Batch:
+    before = carried + recomputed
+    key_depth = tree.depth[keys]
+    key_end = np.minimum(tree.subtree_end[keys], stop) - start + before
+    causal, dense, blocks = _plan_products(key_depth, key_end, carried)
+    row_start, row_stop = (int(np.searchsorted(tree.row_node, edge)) for edge in (start, stop))
+    scored, row_scored = np.unique(tree.row_node[row_start:row_stop], return_inverse=True)
+    return Batch(
+        start=start,
+        stop=stop,
+        tokens=tree.token[keys[carried:]],
+        positions=key_depth[carried:],
+        carried=carried,
+        recomputed=recomputed,
+        key_depth=key_depth,
+        key_end=key_end,
+        kept=kept,
+        causal=tuple(causal),
+        dense=tuple(dense),
+        blocks=_group_blocks(blocks, key_end, carried),
+        scored=scored - start + recomputed,
+        row_start=row_start,
+        row_stop=row_stop,
+        row_scored=row_scored.astype(np.int64),
+    )
+
+
+def _plan_products(
+    key_depth: IntArray, key_end: IntArray, carried: int
+) -> tuple[list[tuple[int, int]], list[DenseProduct], list[tuple[int, int, IntArray]]]:
+    """Walk the chains (runs without a branch) in order.
+
+    A small subtree becomes a block. A long chain becomes a causal range of its own and a dense product for everything below
+    it. A short chain that much hangs below becomes a block, and its entries are repeated as keys further down.
+    """
+    n_keys = len(key_depth)
+    joined = (key_depth[1:] == key_depth[:-1] + 1) & (key_end[1:] == key_end[:-1])
+    if 0 < carried < n_keys:
+        joined[carried - 1] = False
+    starts = np.concatenate([[0], np.flatnonzero(~joined) + 1]).tolist()
+    stops = [*starts[1:], n_keys]
+    causal: list[tuple[int, int]] = []
+    dense: list[DenseProduct] = []
+    blocks: list[tuple[int, int, IntArray]] = []
+    repeated: list[tuple[int, int, int]] = []
+    covered = 0
+    for first, stop in zip(starts, stops, strict=True):
+        if first < covered:
+            continue
+        end = int(key_end[first])
+        while repeated and repeated[-1][2] <= first:
+            repeated.pop()
+        above = _ranges(repeated)
+        if first >= carried and end - first <= LOCAL_TOKENS:
+            _append_block(blocks, first, end, above)
+            covered = end
+        elif stop - first < SHORT_CHAIN:
+            if first >= carried:
+                _append_block(blocks, first, stop, above)
+            repeated.append((first, stop, end))
+        else:
+            if first >= carried:
+                causal.append((first - carried, stop - carried))
+                if len(above):
+                    dense.append(DenseProduct(key=above, query_start=first - carried, query_stop=stop - carried))
+            if end > stop:
+                query_start = max(stop, carried) - carried
+                dense.append(DenseProduct(key=np.arange(first, stop), query_start=query_start, query_stop=end - carried))
+    return causal, dense, blocks
+
+
+def _ranges(parts: list[tuple[int, int, int]]) -> IntArray:
+    return np.concatenate([np.arange(first, stop) for first, stop, _ in parts]) if parts else np.empty(0, dtype=np.int64)
+
+
+def _append_block(blocks: list[tuple[int, int, IntArray]], first: int, stop: int, above: IntArray) -> None:
+    """Add the block, or widen the one before it while both are small."""
+    if blocks and blocks[-1][1] == first and stop - blocks[-1][0] <= MERGED_BLOCK:
+        before_first, _, before_above = blocks.pop()
+        above = above[above < before_first]
+        blocks.append((before_first, stop, np.union1d(before_above, above)))
+    else:
+        blocks.append((first, stop, above))
+
+
+def _group_blocks(blocks: list[tuple[int, int, IntArray]], key_end: IntArray, carried: int) -> tuple[BlockGroup, ...]:
+    shapes: dict[tuple[int, int], list[tuple[int, int, IntArray]]] = {}
+    for first, stop, above in blocks:
+        n_queries, n_keys = stop - first, stop - first + len(above)
+        shape = (-(-n_queries // BLOCK_STEP) * BLOCK_STEP, -(-n_keys // BLOCK_STEP) * BLOCK_STEP)
+        shapes.setdefault(shape, []).append((first, stop, above))
+    return tuple(_pad_blocks(members, *shape, key_end, carried) for shape, members in sorted(shapes.items()))
+
+
+def _pad_blocks(
+    members: list[tuple[int, int, IntArray]], n_queries: int, n_keys: int, key_end: IntArray, carried: int
+) -> BlockGroup:
+    query_BxQ = np.empty((len(members), n_queries), dtype=np.int64)
+    key_BxK = np.empty((len(members), n_keys), dtype=np.int64)
+    is_key_BxK = np.zeros((len(members), n_keys), dtype=np.bool_)
+    valid_BxQ = np.zeros((len(members), n_queries), dtype=np.bool_)
+    for i, (first, stop, above) in enumerate(members):
+        # Padding repeats the first query, which sees at least itself, and keys that nobody may look at.
+        query_BxQ[i] = first
+        query_BxQ[i, : stop - first] = np.arange(first, stop)
+        valid_BxQ[i, : stop - first] = True
+        own = len(above) + stop - first
+        key_BxK[i] = first
+        key_BxK[i, :own] = np.concatenate([above, np.arange(first, stop)])
+        is_key_BxK[i, :own] = True
+    allowed_BxQxK = (
+        (key_BxK[:, None, :] <= query_BxQ[:, :, None])
+        & (query_BxQ[:, :, None] < key_end[key_BxK][:, None, :])
+        & is_key_BxK[:, None, :]
+    )
+    return BlockGroup(query_BxQ=query_BxQ - carried, key_BxK=key_BxK, allowed_BxQxK=allowed_BxQxK, valid_BxQ=valid_BxQ)
