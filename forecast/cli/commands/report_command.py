@@ -1,0 +1,51 @@
+"""`forecast report`: everything on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("report")(report)
+
+
+def report(
+    out: Annotated[Path, typer.Option("--out", "-o", help="HTML file to write.")] = Path("forecast-report.html"),
+    task: Annotated[str, typer.Option("--task", "-t", help="Benchmarks, comma-separated; all when left out.")] = "",
+    family: Annotated[str, typer.Option("--family", "-f", help="Families, comma-separated; all when left out.")] = "",
+    num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
+    flops: Annotated[
+        list[float] | None,
+        typer.Option("--flops", help="Training FLOPs of a target (repeatable); default: 10 and 100 times the largest run."),
+    ] = None,
+    level: Annotated[float, typer.Option("--level", help="Nominal coverage of the intervals.")] = 0.9,
+    db: DbOption = DEFAULT_DB,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Write one self-contained HTML file: curves, intervals, verdicts, provenance."""
+    from forecast.cli.console import open_progress, print_json, stdout_console
+    from forecast.workflows.report import write_report
+
+    sections = write_report(
+        db,
+        out,
+        tasks=[name.strip() for name in task.split(",") if name.strip()] or None,
+        families=[name.strip() for name in family.split(",") if name.strip()] or None,
+        num_fewshot=num_fewshot,
+        flops=flops or (),
+        level=level,
+        seed=seed,
+        progress=open_progress(quiet=quiet or json),
+    )
+    if json:
+        print_json({"report": str(out), "sections": sections})
+    else:
+        stdout_console().print(f"{out}: {sections} sections", highlight=False, soft_wrap=True)
