@@ -7,14 +7,12 @@ range fits, the measurements say nothing useful about it.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+from scipy import stats
 
-from forecast.laws.covariance import Covariances
+from forecast.laws.covariance import Covariances, row_terms, statistic_scale
+from forecast.laws.held import Profile
 from forecast.laws.law import FloatArray, Role
-from forecast.laws.losses import LeastSquares
-from forecast.laws.newton import minimise
 from forecast.laws.objective import Objective
 from forecast.laws.points import Points
 
@@ -24,7 +22,6 @@ _SHARE = 0.5
 """An asymptote is unidentified when more than this share of its possible range fits ..."""
 _SPAN = 0.25
 """... and what fits is wider than this share of the measured span of y: ignorance narrower than that is harmless."""
-_CHI2_95 = 3.841458820694124
 _PROFILE_CELLS = 9
 
 
@@ -63,8 +60,7 @@ def find_unidentified(
 
 def _flat_directions(objective: Objective, u: FloatArray, names: list[str]) -> tuple[list[str], list[str]]:
     """Parameters that take part in a direction without curvature."""
-    plain = objective if objective.loss.is_likelihood else replace(objective, loss=LeastSquares(objective.space))
-    matrix = _gauss_newton(plain, u)
+    matrix = _plain_information(objective, u)
     diagonal = np.diagonal(matrix)
     dead = ~(diagonal > 1e-300)
     scale = 1.0 / np.sqrt(np.where(dead, 1.0, diagonal))
@@ -79,21 +75,12 @@ def _flat_directions(objective: Objective, u: FloatArray, names: list[str]) -> t
     return bad, reasons
 
 
-def _gauss_newton(objective: Objective, u: FloatArray) -> FloatArray:
-    with np.errstate(all="ignore"):
-        theta = objective.theta(u[None])
-        scale = np.where(objective.is_log, theta[0, objective.free], 1.0)
-        jacobian = objective.law.jacobian(objective.x, theta)[0][:, objective.free] * scale
-        predicted = objective.law.predict(objective.x, theta)[0]
-        slope2 = np.broadcast_to(
-            objective.loss.terms(predicted, objective.y, objective.sigma, objective.space)[2], predicted.shape
-        )
-        if not objective.loss.is_likelihood:
-            slope = 1.0 / (predicted * objective.sigma) if objective.space.value == "log" else 1.0 / objective.sigma
-            slope2 = slope * slope
-        weight = objective.weights * np.maximum(slope2, 0.0)
-    jacobian = np.where(np.isfinite(jacobian), jacobian, 0.0)
-    return np.asarray((jacobian * weight[:, None]).T @ jacobian) + np.diag(objective.soft_precision * scale * scale)
+def _plain_information(objective: Objective, u: FloatArray) -> FloatArray:
+    """Information as if residuals were squared: what the rows could say, whatever the loss makes of it."""
+    rows = row_terms(objective, u)
+    curvature = rows.curvature if objective.loss.is_likelihood else np.ones_like(rows.psi)
+    matrix = (rows.gradient * (objective.weights * curvature)[:, None]).T @ rows.gradient
+    return np.asarray(matrix + np.diag(objective.soft_precision * rows.scale**2))
 
 
 def asymptote_range(objective: Objective, index: int, points: Points) -> tuple[float, float] | None:
@@ -119,7 +106,8 @@ def _asymptote(objective: Objective, u: FloatArray, position: int, found: Covari
     inside = possible[0] + 0.02 * width < value < possible[1] - 0.02 * width
     if inside and 2 * 1.96 * error < 0.1 * width:
         return None
-    share, low, high = _accepted_share(objective, u, position, possible)
+    t = stats.norm.ppf(0.975) if objective.loss.is_likelihood else stats.t.ppf(0.975, found.dof)
+    share, low, high = _accepted_share(objective, u, position, possible, float(t * t))
     y = points.y[points.weights > 0]
     if share <= _SHARE or share * width <= _SPAN * float(np.ptp(y)):
         return None
@@ -131,40 +119,17 @@ def _asymptote(objective: Objective, u: FloatArray, position: int, found: Covari
 
 
 def _accepted_share(
-    objective: Objective, u: FloatArray, position: int, possible: tuple[float, float]
+    objective: Objective, u: FloatArray, position: int, possible: tuple[float, float], threshold: float
 ) -> tuple[float, float, float]:
     """Share of the possible range that a profile accepts at 95 %, and the accepted ends."""
-    from forecast.laws.profile import statistic_scale
-    from forecast.laws.solver import solver_bounds
-
     index = int(objective.free[position])
     grid = possible[0] + (np.arange(_PROFILE_CELLS) + 0.5) / _PROFILE_CELLS * (possible[1] - possible[0])
-    best = float(objective.value(u[None])[0])
-    threshold = _CHI2_95 / statistic_scale(objective, u)
-    rest = np.delete(np.arange(len(objective.free)), position)
+    scale = statistic_scale(objective, u)
+    profile = Profile(objective, u, position)
     accepted = []
-    lower, upper = solver_bounds(objective)
-    if len(rest) == 0:
-        return 0.0, float("nan"), float("nan")
     for value in grid:
-        template = objective.template.copy()
-        template[index] = value
-        held = replace(
-            objective,
-            template=template,
-            free=objective.free[rest],
-            is_log=objective.is_log[rest],
-            soft_mean=objective.soft_mean[rest],
-            soft_precision=objective.soft_precision[rest],
-        )
-        low = float(
-            np.min(
-                minimise(
-                    held.value, held.derivatives, u[rest][None], lower=lower[rest], upper=upper[rest], tolerance=1e-6
-                ).value
-            )
-        )
-        accepted.append(2.0 * (low - best) <= threshold)
+        coordinate = float(np.log(value)) if objective.law.parameters[index].log else float(value)
+        accepted.append(2.0 * scale * (profile.value(coordinate) - profile.best) <= threshold)
     inside = grid[np.array(accepted)]
     if len(inside) == 0:
         return 0.0, float("nan"), float("nan")

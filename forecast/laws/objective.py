@@ -17,6 +17,9 @@ from forecast.laws.losses import Loss
 _DIFFERENCE = 1e-6
 """Step of the Jacobian's central difference, relative to a coordinate's size: (machine epsilon)^(1/3) rounded down."""
 
+_LOG_LIMIT = 650.0
+"""exp(650) is still a double."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Objective:
@@ -52,6 +55,19 @@ class Objective:
         """Inverse of `theta`; parameters on a log scale must be positive."""
         values = theta[..., self.free]
         return np.where(self.is_log, np.log(np.where(self.is_log, values, 1.0)), values)
+
+    def bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Box (lower, upper) of the free parameters, in solver coordinates."""
+        lower, upper = [], []
+        for index in self.free:
+            parameter = self.law.parameters[index]
+            if parameter.log:
+                lower.append(np.log(parameter.lower) if parameter.lower > 0 else -_LOG_LIMIT)
+                upper.append(min(np.log(parameter.upper), _LOG_LIMIT))
+            else:
+                lower.append(parameter.lower)
+                upper.append(parameter.upper)
+        return np.array(lower), np.array(upper)
 
     def _rows_weights(self, rows: NDArray[np.intp] | None) -> FloatArray:
         if self.weights.ndim == 1 or rows is None:
@@ -118,9 +134,3 @@ class Objective:
             columns[..., index] = (moved[0] - moved[1]) / (2.0 * step[..., None])
         columns = np.where(np.isfinite(columns), columns, 0.0)
         return np.asarray(0.5 * (columns + np.swapaxes(columns, -1, -2)))
-
-    def scores(self, u: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Per-row gradients (rows, free) at one point u (free,), and expected-information weights' Jacobian, for sandwiches."""
-        with np.errstate(all="ignore"):
-            _, _, _, jacobian_u, first, _ = self._gradient(u[None], None)
-        return jacobian_u[0] * first[0][:, None], jacobian_u[0]

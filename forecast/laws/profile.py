@@ -1,32 +1,70 @@
 """Profile-likelihood intervals: every value of a parameter that the measurements do not refuse.
 
-The statistic is 2 (Q(theta with the parameter held) - Q(best)) x k, with k = mean(rho'') / mean(rho'^2): for least squares
-that is the F statistic, for Huber and soft-L1 Ronchetti's robust ratio (Heritier & Ronchetti 1994), for a likelihood k = 1.
+The statistic is t^2 = 2 k (Q(theta with the parameter held) - Q(best)), k = mean(psi') / mean(psi^2): for least squares that
+is the F statistic, for Huber and soft-L1 Ronchetti's robust ratio (Heritier & Ronchetti 1994), for a likelihood k = 1. It is
+compared with Student's t of n - p degrees of freedom (the normal for likelihoods).
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import optimize, stats
 
-from forecast.laws.law import FloatArray, Space
-from forecast.laws.objective import Objective
+from forecast.core.errors import FitError
+from forecast.laws.covariance import statistic_scale
+from forecast.laws.held import Profile
+from forecast.laws.result import FitResult
+
+_EXPANSIONS = 60
 
 
-def statistic_scale(objective: Objective, u: FloatArray) -> float:
-    """Return k, as above, at the optimum u (free,), with n - p degrees of freedom."""
-    if objective.loss.is_likelihood:
-        return 1.0
-    theta = objective.theta(u[None])[0]
-    with np.errstate(all="ignore"):
-        predicted = objective.law.predict(objective.x, theta)
-        _, first, second = objective.loss.terms(predicted, objective.y, objective.sigma, objective.space)
-        # Undo the chain rule: derivatives with respect to the standardised residual z.
-        slope = 1.0 / objective.sigma if objective.space is Space.LINEAR else 1.0 / (predicted * objective.sigma)
-        psi = first / slope
-        bend = np.zeros_like(psi) if objective.space is Space.LINEAR else -psi
-        curve = (np.broadcast_to(second, psi.shape) - bend * slope * slope) / (slope * slope)
-    weights = objective.weights
-    rows = int(np.sum(weights > 0))
-    dof = max(rows - len(u), 1)
-    spread = float(np.sum(weights * psi * psi)) / float(np.sum(weights)) * rows / dof
-    return float(np.sum(weights * curve)) / float(np.sum(weights)) / max(spread, 1e-300)
+def profile_interval(result: FitResult, name: str, *, level: float = 0.95) -> tuple[float, float]:
+    """Return (lo, hi) of a free parameter; an end is infinite (or the domain's end) where nothing is refused.
+
+    Raises:
+        FitError: the parameter was fixed, or the fit did not converge to a finite objective.
+    """
+    if name not in result.free:
+        raise FitError(f"'{name}' is not a free parameter of this fit", expected=", ".join(result.free))
+    problem = result.problem
+    position = result.free.index(name)
+    u = problem.coordinates(result.theta[None])[0]
+    dof = max(int(np.sum(problem.weights > 0)) - len(u), 1)
+    quantile = (1.0 + level) / 2.0
+    t = float(stats.norm.ppf(quantile) if problem.loss.is_likelihood else stats.t.ppf(quantile, dof))
+    k = statistic_scale(problem, u)
+    profile = Profile(problem, u, position)
+    lower, upper = problem.bounds()
+    index = problem.free[position]
+    error = float(np.sqrt(max(result.covariance_model[index, index], 0.0)))
+    step = error / (result.theta[index] if problem.is_log[position] else 1.0)
+    step = step if np.isfinite(step) and step > 0 else 1e-6 * max(1.0, abs(float(u[position])))
+    ends = []
+    for sign, limit in ((-1.0, float(lower[position])), (1.0, float(upper[position]))):
+        profile.restart()
+        ends.append(_crossing(profile, float(u[position]), sign * min(step, 5.0), limit, k, t))
+    convert = np.exp if problem.is_log[position] else float
+    low, high = (float(convert(min(end, 700.0))) for end in ends)
+    parameter = result.law.parameters[index]
+    low = low if ends[0] > lower[position] else parameter.lower
+    high = high if ends[1] < upper[position] else parameter.upper
+    return low, high
+
+
+def _crossing(profile: Profile, centre: float, step: float, limit: float, k: float, t: float) -> float:
+    """Coordinate at which the statistic reaches t^2, going from the centre by growing steps; the limit if it never does."""
+
+    def excess(coordinate: float) -> float:
+        gain = profile.value(coordinate) - profile.best
+        return float(np.sqrt(max(2.0 * k * gain, 0.0)) - t) if np.isfinite(gain) else 1e6
+
+    inner, outer = centre, centre + step
+    for _ in range(_EXPANSIONS):
+        outer = min(outer, limit) if step > 0 else max(outer, limit)
+        if excess(outer) > 0:
+            profile.restart()
+            return float(optimize.brentq(excess, inner, outer, xtol=1e-10 * max(1.0, abs(outer)), rtol=1e-8, maxiter=80))
+        if outer == limit:
+            return limit
+        inner, outer = outer, outer + 1.6 * (outer - centre)
+    return limit

@@ -26,8 +26,6 @@ _POLISH_ROWS = 20_000
 """More rows than this are polished on a thinned set first, and only the best starts on all."""
 _CELLS = 6_000_000
 """Batch x rows x parameters held at once."""
-_LOG_LIMIT = 650.0
-"""exp(650) is still a double."""
 
 
 def fit(
@@ -125,23 +123,9 @@ def build_objective(
     )
 
 
-def solver_bounds(objective: Objective) -> tuple[FloatArray, FloatArray]:
-    """Box of the free parameters in solver coordinates."""
-    lower, upper = [], []
-    for index in objective.free:
-        parameter = objective.law.parameters[index]
-        if parameter.log:
-            lower.append(np.log(parameter.lower) if parameter.lower > 0 else -_LOG_LIMIT)
-            upper.append(min(np.log(parameter.upper), _LOG_LIMIT))
-        else:
-            lower.append(parameter.lower)
-            upper.append(parameter.upper)
-    return np.array(lower), np.array(upper)
-
-
 def polish(objective: Objective, u: FloatArray, *, max_iterations: int = 300, tolerance: float = 1e-13) -> Minima:
     """Minimise from each row of u (batch, free) within the parameters' domains."""
-    lower, upper = solver_bounds(objective)
+    lower, upper = objective.bounds()
     return minimise(
         objective.value,
         objective.derivatives,
@@ -158,7 +142,7 @@ def search(
     objective: Objective, *, seed: int, starts: int, extra: Sequence[FloatArray] = ()
 ) -> tuple[FloatArray, Minima, NDArray[np.bool_]]:
     """Return the best optimum u (free,), all end points, and which of them agree with the best."""
-    bounds = solver_bounds(objective)
+    bounds = objective.bounds()
     u = start_points(objective, count=starts, seed=seed, span=bounds)
     if len(extra):
         given = objective.coordinates(np.array(extra, dtype=np.float64))
