@@ -25,8 +25,10 @@ def read_model(text: str) -> CheckpointRequest:
         InputError: the text looks like a path, and no folder is there.
         UsageError: it is neither, or a card knows the model but not the revision.
     """
+    if not text.strip():
+        raise UsageError("--model is empty", expected="FOLDER or ORGANISATION/NAME[@REVISION]")
     folder = Path(text).expanduser()
-    if text.strip() and folder.is_dir():
+    if folder.is_dir():
         _check_folder(folder)
         return CheckpointRequest(source=str(folder))
     name, _, revision = text.rpartition("@") if "@" in text else (text, "", "")

@@ -76,7 +76,7 @@ def test_overrides() -> None:
         ({"models": ["EleutherAI/pythia-70m@all"]}, "names 154 checkpoints"),
         ({"models": ["a b/c"]}, "no folder and no hub id"),
         ({"models": ["lab/x@"]}, "no folder and no hub id"),
-        ({"models": [""]}, "no folder and no hub id"),
+        ({"models": [""]}, "--model is empty"),
     ],
 )
 def test_wrong_names(arguments, message: str) -> None:

@@ -1,0 +1,148 @@
+"""Parameters counted from headers, against torch's own count."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from forecast.core.errors import CheckpointError
+from forecast.hub.tokenizer_files import tokenizer_behaviour
+from forecast.hub.weight_headers import count_parameters
+
+
+def tiny_models() -> dict[str, object]:
+    import torch
+    from transformers import (
+        AutoModelForCausalLM,
+        GPT2Config,
+        GPTNeoConfig,
+        GPTNeoXConfig,
+        LlamaConfig,
+        Olmo2Config,
+        OPTConfig,
+        Qwen2Config,
+    )
+
+    torch.manual_seed(0)
+    shared = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    gated = {**shared, "intermediate_size": 32}
+    configs = {
+        "neox": GPTNeoXConfig(**gated),
+        "gpt2": GPT2Config(vocab_size=64, n_embd=16, n_layer=2, n_head=2, n_positions=32),
+        "gpt_neo": GPTNeoConfig(
+            vocab_size=64, hidden_size=16, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]], window_size=4
+        ),
+        "llama": LlamaConfig(**gated),
+        "llama-tied": LlamaConfig(**gated, tie_word_embeddings=True),
+        "olmo2": Olmo2Config(**gated),
+        "qwen2": Qwen2Config(**gated, num_key_value_heads=1),
+        "opt": OPTConfig(**shared, ffn_dim=32, word_embed_proj_dim=16, max_position_embeddings=32),
+    }
+    return {name: AutoModelForCausalLM.from_config(config) for name, config in configs.items()}
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, object]:
+    return tiny_models()
+
+
+@pytest.mark.parametrize("name", ["neox", "gpt2", "gpt_neo", "llama", "llama-tied", "olmo2", "qwen2", "opt"])
+def test_the_headers_count_is_torchs(models, name: str, tmp_path: Path) -> None:
+    import torch
+
+    model = models[name]
+    model.save_pretrained(tmp_path)
+    counted = count_parameters(tmp_path)
+    embeddings = {module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    embeddings.add(model.get_output_embeddings().weight)
+    assert counted is not None
+    assert counted.total == sum(parameter.numel() for parameter in model.parameters())
+    assert counted.non_embedding == counted.total - sum(matrix.numel() for matrix in embeddings)
+
+
+def write_safetensors(path: Path, tensors: dict[str, tuple[str, list[int], bytes]]) -> None:
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    body = b""
+    for name, (dtype, shape, content) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(content)]}
+        body += content
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+
+
+def test_buffers_of_old_files_and_a_stored_tied_head_are_not_counted(tmp_path: Path) -> None:
+    write_safetensors(
+        tmp_path / "model.safetensors",
+        {
+            "gpt_neox.embed_in.weight": ("F16", [4, 2], b"abcdefgh" * 2),
+            "embed_out.weight": ("F16", [4, 2], b"abcdefgh" * 2),
+            "gpt_neox.layers.0.attention.bias": ("BOOL", [1, 1, 2, 2], b"\1\0\1\1"),
+            "gpt_neox.layers.0.attention.masked_bias": ("F16", [], b"\0\0"),
+            "gpt_neox.layers.0.attention.rotary_emb.inv_freq": ("F16", [1], b"\0\0"),
+            "gpt_neox.layers.0.attention.dense.bias": ("F16", [2], b"\0\0\0\0"),
+        },
+    )
+    counted = count_parameters(tmp_path)
+    assert counted is not None
+    assert (counted.total, counted.non_embedding) == (8 + 2, 2)
+
+
+def test_shards_add_up(models, tmp_path: Path) -> None:
+    model = models["llama"]
+    model.save_pretrained(tmp_path, max_shard_size="8KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    counted = count_parameters(tmp_path)
+    assert counted is not None
+    assert counted.total == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_pickled_weights_are_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    assert count_parameters(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x05", b"\xff" * 16, struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 9) + b'{"a": {}}']
+)
+def test_malformed_files_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        count_parameters(tmp_path)
+
+
+def test_a_file_that_is_cut_short_is_named(models, tmp_path: Path) -> None:
+    models["neox"].save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(CheckpointError, match=r"bytes; expected"):
+        count_parameters(tmp_path)
+
+
+def test_tokenizers_are_compared_by_what_they_do(tmp_path: Path) -> None:
+    def write(name: str, **changes: object) -> Path:
+        content = {
+            "version": "1.0",
+            "truncation": None,
+            "added_tokens": [{"id": 3, "content": "<|end|>", "special": True}, {"id": 4, "content": "  ", "special": False}],
+            "pre_tokenizer": {"type": "ByteLevel"},
+            "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
+        }
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "tokenizer.json").write_text(json.dumps({**content, **changes}))
+        return folder
+
+    one = tokenizer_behaviour(write("one"))
+    assert one == tokenizer_behaviour(write("two", truncation={"max_length": 9}, version="2.0"))
+    pairs = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]}
+    assert one == tokenizer_behaviour(write("three", model=pairs))
+    assert one != tokenizer_behaviour(write("four", model={**pairs, "merges": []}))
+    assert one != tokenizer_behaviour(write("five", pre_tokenizer={"type": "Whitespace"}))
+    assert one != tokenizer_behaviour(write("six", added_tokens=[]))
+    assert tokenizer_behaviour(tmp_path) is None
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(CheckpointError, match="no tokenizer"):
+        tokenizer_behaviour(tmp_path)
