@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 import duckdb
 import pyarrow as pa
@@ -15,10 +16,12 @@ BATCH_ROWS = 65_536
 
 _READING = ("SELECT", "EXPLAIN", "PRAGMA", "CALL", "SET")
 """Statements that leave the file as it is; SET only changes how this one session prints or computes."""
+_ALONE = ("TRANSACTION", "VACUUM", "ATTACH", "DETACH", "EXPORT", "LOAD")
+"""Statements that manage transactions themselves, or cannot stand inside one."""
 
 
 def stream(connection: duckdb.DuckDBPyConnection, sql: str, *, write: bool = False) -> Iterator[pa.RecordBatch]:
-    """Run the statements of `sql` and yield the last one's result in batches.
+    """Run the statements of `sql` and yield the last one's result in batches; with `write` all of them or none.
 
     Raises:
         UsageError: empty, more than reading without `write`, or wrong.
@@ -31,11 +34,19 @@ def stream(connection: duckdb.DuckDBPyConnection, sql: str, *, write: bool = Fal
         raise UsageError("the query is empty", expected="one SQL statement", remedy="see `forecast sql --examples`")
     if not write:
         _check_reading(statements)
+    together = write and not any(statement.type.name in _ALONE for statement in statements)
     try:
+        if together:
+            connection.execute("BEGIN")
         for statement in statements[:-1]:
             connection.execute(statement)
         yield from _batches(connection, statements[-1])
+        if together:
+            connection.execute("COMMIT")
     except duckdb.Error as error:
+        if together:
+            with suppress(duckdb.Error):
+                connection.execute("ROLLBACK")
         raise explain_query(connection, error) from error
 
 
@@ -80,8 +91,8 @@ _UNKNOWN_COLUMN = re.compile(r"[Cc]olumn \"?(\w+)\"? (?:not found|does not exist
 
 def _nearest(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     for pattern, kind, sql in (
-        (_UNKNOWN_TABLE, "table", "SELECT DISTINCT table_name FROM information_schema.tables"),
-        (_UNKNOWN_COLUMN, "column", "SELECT DISTINCT column_name FROM information_schema.columns"),
+        (_UNKNOWN_TABLE, "table", "SELECT DISTINCT table_name FROM information_schema.tables WHERE table_schema = 'main'"),
+        (_UNKNOWN_COLUMN, "column", "SELECT DISTINCT column_name FROM information_schema.columns WHERE table_schema = 'main'"),
     ):
         match = pattern.search(text)
         if not match:

@@ -133,6 +133,19 @@ class Store:
         with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
             yield from queries.stream(connection, sql)
 
+    def execute(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """Run statements that may change the file, all of them or none, and stream the last one's result.
+
+        What is spooled is taken in first. Views are derived: change the tables behind them.
+
+        Raises:
+            UsageError: a statement is wrong; nothing has changed.
+        """
+        if self.path.exists():
+            self.commit()
+        with writing(self.path, timeout_s=self._timeout_s) as connection:
+            yield from queries.stream(connection, sql, write=True)
+
     def ladders(
         self,
         *,
