@@ -55,14 +55,14 @@ class ReportContent:
 
 
 def _percent(fraction: float | None, digits: int = 1) -> str:
-    """Write a fraction as a percentage.
+    r"""Write a fraction as a percentage.
 
-    >>> _percent(0.63215)
-    '63.2 %'
+    >>> _percent(0.63215)  # a narrow no-break space keeps the sign on its number's line
+    '63.2\u202f%'
     """
     if fraction is None or not math.isfinite(fraction):
         return "–"
-    return f"{100 * fraction:.{digits}f} %"
+    return f"{100 * fraction:.{digits}f}\u202f%"
 
 
 def _scientific(number: float | None) -> str:

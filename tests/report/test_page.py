@@ -62,12 +62,12 @@ def make_page(*sections: Section) -> str:
 def test_numbers_verdict_and_reasons_are_on_the_page() -> None:
     page = make_page(make_section())
     for text in (
-        "61.2 %",
-        "55.0 % to 67.0 %",
+        "61.2\u202f%",
+        "55.0\u202f% to 67.0\u202f%",
         "uncertain",
         "The noise is 4 &lt; 5 points.",
         "<svg><title>figure",
-        "measured 50.0 %",
+        "measured 50.0\u202f%",
     ):
         assert text in page
     assert "3.2&thinsp;×&thinsp;10<sup>21</sup>" in page
