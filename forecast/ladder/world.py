@@ -1,8 +1,8 @@
 """The demo's world: people and five facts about each, told in many sentences and asked in one that was never told.
 
-Every fact (person, topic, answer) can be worded in several ways. One wording of each fact is kept back: the corpus never uses it for
-that person, so a question's answer follows from the corpus but no sentence of the corpus contains it. Facts occur with
-Zipf-distributed frequency, so that a learner's accuracy rises smoothly with data and size: frequent facts first.
+Every fact (person, topic, answer) can be worded in several ways. One wording of each fact is kept back: the corpus never
+uses it for that person, so a question's answer follows from the corpus but no sentence of the corpus contains it. Facts occur
+with Zipf-distributed frequency, so that a learner's accuracy rises smoothly with data and size: frequent facts first.
 All answers have six letters and are one token, so that no length normalisation can favour one.
 """
 

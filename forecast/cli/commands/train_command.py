@@ -1,0 +1,110 @@
+"""`forecast train`: train an in-house family from its card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forecast.cli.console import open_progress, print_json, stdout_console
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
+from forecast.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from forecast.workflows.train import MemberEstimate
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="train")(train_command)
+
+
+def train_command(
+    family: Annotated[str, typer.Argument(help="Family with a `training:` block, or the path of its card.")],
+    corpus: Annotated[
+        Path | None, typer.Option("--corpus", help="Text (.txt, .gz, .xz; <|endoftext|> lines between documents) or Parquet.")
+    ] = None,
+    tokenizer: Annotated[Path | None, typer.Option("--tokenizer", help="Folder with tokenizer.json.")] = None,
+    validation: Annotated[Path | None, typer.Option("--validation", help="Held-out text; its loss is stored.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for checkpoints.", show_default="checkpoints/FAMILY")
+    ] = None,
+    members: Annotated[str, typer.Option("--members", help="Members to train, comma-separated; all if empty.")] = "",
+    seed: Annotated[int | None, typer.Option("--seed", help="Of weights and data order; default: the card's.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Members trained side by side on the CPU.")] = 1,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads per member.")] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    save_every: Annotated[float, typer.Option("--save-every", min=1, help="Seconds of work that a kill may cost.")] = 60.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print sizes, tokens, FLOPs, memory and time; train nothing.")
+    ] = False,
+    db: DbOption = DEFAULT_DB,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a family from its card, cheapest member first; what is trained is skipped, what was cut off goes on."""
+    from forecast.catalog.families import load_family
+    from forecast.workflows.train import TrainingInputs, estimate_family, train_family
+
+    card = load_family(family)
+    folder = output or Path("checkpoints") / card.name
+    chosen = [name.strip() for name in members.split(",") if name.strip()]
+    if dry_run:
+        inputs = None if tokenizer is None else TrainingInputs(corpus=corpus or Path(), tokenizer=tokenizer)
+        estimates = estimate_family(card.path, inputs, folder=folder, seed=seed, members=chosen)
+        if json_output:
+            print_json(estimates)
+        else:
+            _print_estimates(estimates)
+        return
+    if corpus is None or tokenizer is None:
+        raise UsageError("no corpus or no tokenizer", expected="--corpus FILE and --tokenizer FOLDER", remedy="or --dry-run")
+    report = train_family(
+        card.path,
+        TrainingInputs(corpus=corpus, tokenizer=tokenizer, validation=validation),
+        folder=folder,
+        db=db,
+        seed=seed,
+        members=chosen,
+        jobs=jobs,
+        threads=threads,
+        device=device,
+        state_every_seconds=save_every,
+        progress=open_progress(quiet=quiet),
+    )
+    if json_output:
+        print_json(report)
+    else:
+        stdout_console().print(
+            f"{len(report.checkpoints)} checkpoints in {report.folder} ({len(report.skipped)} members were trained already)"
+        )
+    report.raise_failures()
+
+
+def _print_estimates(estimates: Sequence[MemberEstimate]) -> None:
+    from rich.table import Table
+
+    table = Table("member", "params", "non-embedding", "tokens", "steps", "batch", "peak lr", "FLOPs", "memory", "time", "done")
+    for entry in estimates:
+        table.add_row(
+            entry.member,
+            f"{entry.params:,}",
+            f"{entry.params_non_embedding:,}",
+            f"{entry.tokens:,}",
+            f"{entry.steps:,}",
+            f"{entry.tokens_per_step:,}",
+            f"{entry.learning_rate:.2e}",
+            f"{entry.flops:.2e}",
+            f"{entry.memory_bytes / 2**20:,.0f} MiB",
+            _duration(entry.seconds),
+            "yes" if entry.done else "no",
+        )
+    stdout_console().print(table)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
