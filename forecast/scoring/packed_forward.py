@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 
+from forecast.scoring.scored_head import ScoredHead
 from forecast.scoring.tree_attention import IMPLEMENTATION, TreeState, UnsupportedAttentionError, tree_state
 from forecast.scoring.tree_batches import Batch
-
-HEAD_TILE_BYTES = 16 << 20
-"""Logits of one tile: they should stay in the processor's cache between the product and the log-sum-exp."""
 
 
 class PackedModel:
@@ -25,11 +23,11 @@ class PackedModel:
         """
         self._model = model
         self._trunk = model.base_model
-        self._head = model.get_output_embeddings()
         self._config = model.config.get_text_config(decoder=True)
-        self._reason = _why_unsupported(model, self._trunk, self._head, self._config)
-        if self._reason:
-            raise UnsupportedAttentionError(self._reason)
+        head = model.get_output_embeddings()
+        if reason := _why_unsupported(model, self._trunk, head, self._config):
+            raise UnsupportedAttentionError(reason)
+        self._head = ScoredHead(head, self._config)
         self._layers = int(self._config.num_hidden_layers)
         self._carried: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -58,46 +56,11 @@ class PackedModel:
         self._carried = state.kept
         scored = torch.from_numpy(batch.scored).to(hidden_TxE.device)
         row_scored = torch.from_numpy(batch.row_scored)
-        return self._score_rows(hidden_TxE.index_select(0, scored), row_scored, row_target)
+        return self._head.score(hidden_TxE.index_select(0, scored), row_scored, row_target)
 
     def forget(self) -> None:
         """Drop the carried keys and values."""
         self._carried = {}
-
-    def _score_rows(
-        self, hidden_SxE: torch.Tensor, row_scored: torch.Tensor, row_target: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Head and log-softmax in tiles of rows; only the normaliser, the maximum and the asked-for logits leave a tile."""
-        device = self._head.weight.device
-        row_scored, row_target = row_scored.to(device), row_target.to(device)
-        tile = max(1, HEAD_TILE_BYTES // (4 * self._head.weight.shape[0]))
-        scores = torch.empty(len(row_target), dtype=torch.float64, device=device)
-        greedy = torch.empty(len(row_target), dtype=torch.bool, device=device)
-        edges = torch.arange(0, len(hidden_SxE) + tile, tile)
-        row_edges = torch.searchsorted(row_scored, edges.to(device)).tolist()
-        for index, start in enumerate(range(0, len(hidden_SxE), tile)):
-            logits_SxV = self._logits(hidden_SxE[start : start + tile].to(device))
-            rows = slice(row_edges[index], row_edges[index + 1])
-            local, target = row_scored[rows] - start, row_target[rows]
-            at_target = logits_SxV[local, target]
-            top_S, first_S = logits_SxV.max(-1)
-            greedy[rows] = first_S[local] == target
-            normaliser_S = logits_SxV.sub_(top_S[:, None]).exp_().sum(-1).log() + top_S
-            scores[rows] = at_target.double() - normaliser_S[local].double()
-        return scores.cpu(), greedy.cpu()
-
-    def _logits(self, hidden_SxE: torch.Tensor) -> torch.Tensor:
-        """The head's product, in at least float32 from there on, with the scalings that some families put on it."""
-        logits_SxV: torch.Tensor = self._head(hidden_SxE)
-        if logits_SxV.dtype in (torch.bfloat16, torch.float16):
-            logits_SxV = logits_SxV.float()
-        if (scale := getattr(self._config, "logit_scale", None)) is not None:
-            logits_SxV = logits_SxV * scale
-        if (divisor := getattr(self._config, "logits_scaling", None)) is not None:
-            logits_SxV = logits_SxV / divisor
-        if (cap := getattr(self._config, "final_logit_softcapping", None)) is not None:
-            logits_SxV = torch.tanh(logits_SxV / cap) * cap
-        return logits_SxV
 
 
 def _why_unsupported(model: Any, trunk: Any, head: Any, config: Any) -> str:
