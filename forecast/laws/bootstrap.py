@@ -2,8 +2,7 @@
 
 A run's checkpoints share their noise, so runs are the blocks (Efron & Tibshirani 1993, section 8.6). Each replicate is the
 same fit with integer weights: how often its run was drawn. Every replicate begins at the full fit's optimum;
-replicates
-that do not converge are counted, not hidden.
+replicates that do not converge are counted, not hidden.
 """
 
 from __future__ import annotations

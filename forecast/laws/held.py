@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from forecast.laws.law import FloatArray
@@ -27,21 +25,12 @@ class Profile:
     def value(self, coordinate: float) -> float:
         """Objective with the parameter held at a solver coordinate, the others at their best."""
         base = self._objective
-        index = base.free[self._position]
-        template = base.template.copy()
-        template[index] = np.exp(coordinate) if base.is_log[self._position] else coordinate
+        value = float(np.exp(coordinate)) if base.is_log[self._position] else coordinate
         if len(self._rest) == 0:
             return float(base.value(np.array([[coordinate]]))[0])
-        held = replace(
-            base,
-            template=template,
-            free=base.free[self._rest],
-            is_log=base.is_log[self._rest],
-            soft_mean=base.soft_mean[self._rest],
-            soft_precision=base.soft_precision[self._rest],
-        )
+        held = base.hold(self._position, value)
         # The soft pull on the held parameter itself is a constant of this problem, but not of the profile.
-        pull = 0.5 * base.soft_precision[self._position] * (template[index] - base.soft_mean[self._position]) ** 2
+        pull = 0.5 * base.soft_precision[self._position] * (value - base.soft_mean[self._position]) ** 2
         starts = np.array([self._starts[0], self._starts[-1]])
         found = minimise(held.value, held.derivatives, starts, lower=self._box[0], upper=self._box[1], tolerance=1e-8)
         winner = int(np.argmin(found.value))

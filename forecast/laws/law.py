@@ -113,6 +113,10 @@ class Law(ABC):
         """Return starting points (starts, parameters), or None for the product of the parameters' grids."""
         return None
 
+    def domain(self, x: FloatArray, y: FloatArray) -> Mapping[str, tuple[float, float]]:
+        """Return tighter (lower, upper) for parameters that the measurements themselves bound, as the law's authors do."""
+        return {}
+
     @property
     def names(self) -> tuple[str, ...]:
         """Parameter names in the order of theta."""

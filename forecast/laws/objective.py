@@ -6,13 +6,13 @@ otherwise. A batch of points (starts, or bootstrap replicates with weights of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecast.laws.law import FloatArray, Law, Space
-from forecast.laws.losses import Loss
+from forecast.laws.losses import BetaBinomial, Binomial, Loss
 
 _DIFFERENCE = 1e-6
 """Step of the Jacobian's central difference, relative to a coordinate's size: (machine epsilon)^(1/3) rounded down."""
@@ -40,6 +40,9 @@ class Objective:
     free: NDArray[np.intp]
     is_log: NDArray[np.bool_]
     """(free,)"""
+    lower: FloatArray
+    """(free,): domain, in the parameter's own unit."""
+    upper: FloatArray
     soft_mean: FloatArray
     """(free,), in the parameter's own unit."""
     soft_precision: FloatArray
@@ -58,16 +61,33 @@ class Objective:
 
     def bounds(self) -> tuple[FloatArray, FloatArray]:
         """Box (lower, upper) of the free parameters, in solver coordinates."""
-        lower, upper = [], []
-        for index in self.free:
-            parameter = self.law.parameters[index]
-            if parameter.log:
-                lower.append(np.log(parameter.lower) if parameter.lower > 0 else -_LOG_LIMIT)
-                upper.append(min(np.log(parameter.upper), _LOG_LIMIT))
-            else:
-                lower.append(parameter.lower)
-                upper.append(parameter.upper)
-        return np.array(lower), np.array(upper)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lower = np.where(self.is_log, np.maximum(np.log(np.maximum(self.lower, 0.0)), -_LOG_LIMIT), self.lower)
+            upper = np.where(self.is_log, np.minimum(np.log(np.maximum(self.upper, 0.0)), _LOG_LIMIT), self.upper)
+        return lower, upper
+
+    def hold(self, position: int, value: float) -> Objective:
+        """Return the same with one free parameter (by position among the free) held at a value."""
+        rest = np.delete(np.arange(len(self.free)), position)
+        template = self.template.copy()
+        template[self.free[position]] = value
+        return replace(
+            self,
+            template=template,
+            free=self.free[rest],
+            is_log=self.is_log[rest],
+            lower=self.lower[rest],
+            upper=self.upper[rest],
+            soft_mean=self.soft_mean[rest],
+            soft_precision=self.soft_precision[rest],
+        )
+
+    def take(self, rows: NDArray[np.intp]) -> Objective:
+        """Return the same on some of the rows; a loss that holds numbers for each row is thinned with them."""
+        loss = self.loss
+        if isinstance(loss, Binomial | BetaBinomial) and np.ndim(loss.n_items) == 1 and len(loss.n_items) == len(self.y):
+            loss = replace(loss, n_items=loss.n_items[rows])
+        return replace(self, loss=loss, x=self.x[rows], y=self.y[rows], sigma=self.sigma[rows], weights=self.weights[..., rows])
 
     def _rows_weights(self, rows: NDArray[np.intp] | None) -> FloatArray:
         if self.weights.ndim == 1 or rows is None:

@@ -102,6 +102,7 @@ def build_objective(
     free = np.array([index for index, name in enumerate(names) if name not in constraints.fixed], dtype=np.intp)
     if len(free) == 0:
         raise FitError("every parameter is fixed", expected="at least one free parameter")
+    limits = {p.name: (p.lower, p.upper) for p in law.parameters} | dict(law.domain(points.x, points.y))
     template = np.array([float(constraints.fixed.get(name, 1.0)) for name in names])
     mean = np.array([constraints.soft[names[i]].mean if names[i] in constraints.soft else 0.0 for i in free])
     precision = np.array(
@@ -118,6 +119,8 @@ def build_objective(
         template=template,
         free=free,
         is_log=np.array([law.parameters[i].log for i in free]),
+        lower=np.array([limits[names[i]][0] for i in free]),
+        upper=np.array([limits[names[i]][1] for i in free]),
         soft_mean=mean,
         soft_precision=precision,
     )
@@ -147,15 +150,8 @@ def search(
     if len(extra):
         given = objective.coordinates(np.array(extra, dtype=np.float64))
         u = np.concatenate([np.clip(given, *bounds), u])
-    if len(objective.y) > _POLISH_ROWS and np.ndim(getattr(objective.loss, "n_items", 0.0)) == 0:
-        keep = thin(objective.x, _POLISH_ROWS // 4)
-        small = replace(
-            objective,
-            x=objective.x[keep],
-            y=objective.y[keep],
-            sigma=objective.sigma[keep],
-            weights=objective.weights[keep],
-        )
+    if len(objective.y) > _POLISH_ROWS:
+        small = objective.take(thin(objective.x, _POLISH_ROWS // 4))
         rough = polish(small, u)
         u = rough.u[np.argsort(rough.value, kind="stable")[:3]]
     minima = polish(objective, u)

@@ -60,23 +60,7 @@ def _inside(law: Law, theta: FloatArray) -> FloatArray:
 
 def _screen(objective: Objective, u: FloatArray) -> FloatArray:
     keep = thin(objective.x, _SCREEN_ROWS)
-    loss = objective.loss
-    if hasattr(loss, "n_items") and np.ndim(loss.n_items) == 1 and len(keep) < len(objective.x):
-        keep = np.arange(len(objective.x))
-    small = Objective(
-        law=objective.law,
-        loss=loss,
-        space=objective.space,
-        x=objective.x[keep],
-        y=objective.y[keep],
-        sigma=objective.sigma[keep],
-        weights=objective.weights[..., keep],
-        template=objective.template,
-        free=objective.free,
-        is_log=objective.is_log,
-        soft_mean=objective.soft_mean,
-        soft_precision=objective.soft_precision,
-    )
+    small = objective.take(keep)
     step = max(1, _GRID_CELLS // len(keep))
     return np.concatenate([small.value(u[begin : begin + step]) for begin in range(0, len(u), step)])
 

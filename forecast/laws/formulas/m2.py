@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from forecast.laws.law import Input, Parameter, Role, constants
+from collections.abc import Mapping
+
+import numpy as np
+
+from forecast.laws.law import FloatArray, Input, Parameter, Role, constants
 from forecast.laws.shapes import EXPONENTS, OffsetPowerShape
 
 
@@ -30,6 +34,10 @@ class M2(OffsetPowerShape):
     typical = constants(a=30.0, c=-0.35, e=0.1)
     sign = 1.0
     linear = ("a", "e")
+
+    def domain(self, x: FloatArray, y: FloatArray) -> Mapping[str, tuple[float, float]]:
+        """The limit lies below the measurements: y - e is a power law."""
+        return {"e": (0.0, float(np.min(y)))}
 
 
 LAW = M2()

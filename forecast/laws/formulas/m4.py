@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy import special
 
@@ -42,6 +44,11 @@ class M4(Law):
                     (log_beta, c), *_ = np.linalg.lstsq(design, left, rcond=None)
                     rows.append((e_inf, e_0, alpha, np.exp(np.clip(log_beta, -600, 600)), min(c, -1e-3)))
         return np.array(rows)
+
+    def domain(self, x: FloatArray, y: FloatArray) -> Mapping[str, tuple[float, float]]:
+        """Both limits enclose the measurements: the left side of the formula must exist for each of them."""
+        low, high = float(np.min(y)), float(np.max(y))
+        return {"e_inf": (0.0, low), "e_0": (high, np.inf)}
 
     def _gaps(self, x: FloatArray, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(y - e_inf, e_0 - y): with y = e_inf + w expit(s), solve log expit(s) - alpha log expit(-s) = g for s by Newton."""
