@@ -17,7 +17,7 @@ SELECT
     tokens_gold,
     -ll_gold / chars_gold AS nll_per_char,
     -ll_gold / bytes_gold AS nll_per_byte,
-    -ll_gold / tokens_gold AS nll_per_token,
+    -ll_gold / nullif(tokens_gold, 0) AS nll_per_token,
     CASE WHEN is_choice THEN
         ln(list_sum(list_transform(per_char, lambda x: exp(x - best_per_char))))
         - ln(list_sum(list_transform(golds, lambda g: exp(per_char[g + 1] - best_per_char))))

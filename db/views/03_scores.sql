@@ -58,7 +58,7 @@ SELECT
         ELSE sem_of(s.byte, s.byte_sq, s.n_items) END AS nll_per_byte_sem,
     nll_per_byte / ln(2) AS bits_per_byte,
     nll_per_byte_sem / ln(2) AS bits_per_byte_sem,
-    CASE WHEN rolling THEN s.nll / s.tokens ELSE mean_of(s.token, s.n_items) END AS nll_per_token,
+    CASE WHEN rolling THEN s.nll / nullif(s.tokens, 0) ELSE mean_of(s.token, s.n_items) END AS nll_per_token,
     CASE WHEN rolling THEN ratio_sem_of(s.nll_sq, s.nll_tokens, s.tokens_sq, s.nll, s.tokens, s.n_items)
         ELSE sem_of(s.token, s.token_sq, s.n_items) END AS nll_per_token_sem,
     mean_of(s.nll, s.n_items) AS nll_gold,

@@ -87,8 +87,20 @@ def _overlay(connection: duckdb.DuckDBPyConnection, spool: Spool) -> None:
             more = f" UNION ALL FROM delta.{table}"
         connection.execute(f"CREATE VIEW {table} AS FROM store.{table}{more}")
     connection.execute(schema.view_statements())
+    _show_other_tables(connection)
     if files:
         ingest(connection, files, "delta")
+
+
+def _show_other_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Show what a user created in the file beside our own tables and views."""
+    for (name,) in connection.execute(
+        """SELECT table_name FROM duckdb_tables() WHERE database_name = 'store'
+        UNION ALL SELECT view_name FROM duckdb_views() WHERE database_name = 'store' AND NOT internal
+        EXCEPT SELECT view_name FROM duckdb_views() WHERE database_name = 'memory'"""
+    ).fetchall():
+        identifier = '"' + str(name).replace('"', '""') + '"'
+        connection.execute(f"CREATE VIEW {identifier} AS FROM store.main.{identifier}")
 
 
 def take_in(path: Path, spool: Spool, *, timeout_s: float) -> tuple[int, list[Damaged]]:

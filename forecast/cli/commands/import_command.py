@@ -1,0 +1,47 @@
+"""`forecast import`: other people's results into the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("import")(import_command)
+
+
+def import_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="lm-eval results_*.json with samples_*.jsonl, folders of them, a CSV or Parquet table, an export."),
+    ],
+    family: Annotated[str | None, typer.Option("--family", help="Family of the checkpoint.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Training run that the checkpoint belongs to.")] = None,
+    step: Annotated[int | None, typer.Option("--step", help="Optimiser steps.")] = None,
+    params: Annotated[int | None, typer.Option("--params", help="Parameters, embeddings included.")] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", help="Training tokens.")] = None,
+    flops: Annotated[float | None, typer.Option("--flops", help="Training FLOPs.")] = None,
+    db: DbOption = DEFAULT_DB,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Import results: all that is named is checked first, and importing it twice changes nothing."""
+    from forecast.cli.console import open_progress, print_json, stdout_console
+    from forecast.workflows.ingest import describe, import_paths
+
+    described = describe(family=family, model=model, step=step, params=params, tokens=tokens, flops=flops)
+    report = import_paths(paths, db=db, described=described, progress=open_progress(quiet=quiet))
+    if json:
+        print_json(report)
+        return
+    stdout_console().print(
+        f"{report.files} files: {report.runs} runs with {report.items} items, {report.observations} observations without items",
+        highlight=False,
+    )
+    if report.disagreements:
+        stdout_console().print(f"{len(report.disagreements)} aggregates disagree with their samples", highlight=False)
