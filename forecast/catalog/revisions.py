@@ -95,7 +95,7 @@ def _named(model: ModelCard, token: str) -> RevisionCard:
         if token == revision.name or (token.isdigit() and revision.step == int(token)):
             return revision
     final = final_revision(model)
-    if token == "main" and final.name != "main":
+    if token == "main" and model.main_is_final:
         return final
     steps = [revision.step for revision in model.revisions if revision.step is not None]
     if token.isdigit() and steps:

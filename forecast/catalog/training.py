@@ -88,6 +88,8 @@ class TrainingRecipe:
     """Multiplies every member's peak."""
     checkpoints: int
     """Log-spaced checkpoints kept of each run, the last one included."""
+    validation_tokens: int
+    """Tokens of the validation text that the loss is taken over."""
     precision: str
     """auto, float32 or bfloat16."""
     compile: str
@@ -107,6 +109,7 @@ _RECIPE_FIELDS = (
     "clip_norm",
     "learning_rate_scale",
     "checkpoints",
+    "validation_tokens",
     "precision",
     "compile",
     "seed",
@@ -147,6 +150,7 @@ def read_recipe(path: Path) -> TrainingRecipe:
         clip_norm=_number(block, "clip_norm", 1.0),
         learning_rate_scale=_number(block, "learning_rate_scale", 1.0, maximum=100.0),
         checkpoints=block["checkpoints"].whole(minimum=1) if "checkpoints" in block else 1,
+        validation_tokens=block["validation_tokens"].whole(minimum=1) if "validation_tokens" in block else 262_144,
         precision=block["precision"].one_of(["auto", "float32", "bfloat16"]) if "precision" in block else "auto",
         compile=block["compile"].one_of(["auto", "always", "never"]) if "compile" in block else "auto",
         seed=block["seed"].whole() if "seed" in block else 0,
