@@ -20,7 +20,6 @@ from forecast.ladder.training import MemberInputs, is_first_process, is_trained
 
 END_TOKEN = "<|endoftext|>"
 _STATE_EVERY_SECONDS = 60.0
-_VALIDATION_TOKENS = 262_144
 _ASSUMED_MFU = 0.35
 """Share of the matmul rate that a dry run's time estimate counts on."""
 
@@ -161,7 +160,7 @@ def train_family(
     jobs = 1 if machine.device == "cuda" or machine.processes > 1 else max(1, jobs)
     threads = threads or max(1, machine.cores // jobs)
     needed = max(plan.tokens for plan in _plan_all(recipe, inputs.tokenizer, seed=seed, data_hash=""))
-    train, validation = _tokenise(inputs, folder, needed, machine, progress)
+    train, validation = _tokenise(inputs, folder, needed, recipe.validation_tokens, machine, progress)
     plans = _plan_all(recipe, inputs.tokenizer, seed=seed, data_hash=train.data_hash)
     _notice_repeats(plans, train, progress)
     rate = measure_matmul_rate(machine, threads=threads, bfloat16=wants_bfloat16(recipe, machine))
@@ -182,7 +181,7 @@ def train_family(
                 jobs=jobs,
                 peak_flops_per_second=rate,
                 state_every_seconds=state_every_seconds,
-                validation_sequences=max(1, _VALIDATION_TOKENS // recipe.context_length),
+                validation_sequences=max(1, recipe.validation_tokens // recipe.context_length),
             )
             waiting.append(Job(plan=plan, inputs=member_inputs, settings=settings))
         except ForecastError as error:
@@ -230,7 +229,7 @@ def _look_at_tokenizer(folder: Path) -> tuple[int, int]:
 
 
 def _tokenise(
-    inputs: TrainingInputs, folder: Path, needed: int, machine: Machine, progress: Progress
+    inputs: TrainingInputs, folder: Path, needed: int, validation_tokens: int, machine: Machine, progress: Progress
 ) -> tuple[TokenCache, TokenCache | None]:
     """Tokenise corpus and validation text, or find them done."""
     cache_folder = folder / "tokens"
@@ -249,7 +248,7 @@ def _tokenise(
         validation = None
         if inputs.validation is not None:
             validation = build_cache(
-                inputs.validation, inputs.tokenizer, cache_folder, end_token=END_TOKEN, needed_tokens=_VALIDATION_TOKENS
+                inputs.validation, inputs.tokenizer, cache_folder, end_token=END_TOKEN, needed_tokens=validation_tokens
             )
     return train, validation
 
