@@ -76,7 +76,8 @@ def render_task(
         task=name,
         num_fewshot=shots,
         fewshot_seed=seed,
-        output_type=output_type,
+        # Task classes written in Python ask for each choice's likelihood by hand.
+        output_type="multiple_choice" if len(items[0].choices) > 1 else output_type,
         definition_hash=definition,
         version=str(getattr(task, "VERSION", "") or ""),
         limit=limit,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from forecast.core.errors import ForecastError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest, RunCounters, RunStatus
+from forecast.hub import Fetcher
 from forecast.scoring.checkpoint_files import checkpoint_identity, read_config, tokenizer_identity
-from forecast.scoring.checkpoint_loading import load_checkpoint, settle_device, settle_dtype
+from forecast.scoring.checkpoint_loading import settle_device, settle_dtype
+from forecast.scoring.checkpoint_sweep import CheckpointSweep
 from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED, render_task
 from forecast.scoring.requests import RenderedTask
 from forecast.scoring.task_source import load_tasks
+from forecast.store import Store
 from forecast.workflows.evaluate_checkpoint import OpenedRun, PlanCache, score_checkpoint
 from forecast.workflows.evaluate_records import ResultStore, ScoringSettings, describe_checkpoint, make_run
+from forecast.workflows.sibling_check import SiblingCheck
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +68,15 @@ def evaluate(
     deterministic: bool = False,
     fewshot_seed: int = LM_EVAL_FEWSHOT_SEED,
     skip_empty: bool = False,
-    fetch: Callable[[CheckpointRequest], Path] | None = None,
+    device_map: str | None = None,
+    fetcher: Fetcher | None = None,
     progress: Progress | None = None,
     store: ResultStore | None = None,
 ) -> EvaluationReport:
     """Score every checkpoint on every task; what is already stored is not computed again.
 
     Args:
-        requests: checkpoints, each a local folder or (with `fetch`) a hub id.
+        requests: checkpoints, each a local folder or a hub id.
         tasks: lm-eval task, group or tag names.
         db: results file.
         num_fewshot: examples before each question; None leaves each task's own number.
@@ -84,7 +89,8 @@ def evaluate(
         deterministic: the same bits whatever the batch budget, at the price of sharing.
         fewshot_seed: seed of the examples' draw.
         skip_empty: leave items with an empty choice out instead of refusing the task.
-        fetch: brings a request's checkpoint to a local folder.
+        device_map: transformers' `device_map`, for models larger than one GPU.
+        fetcher: brings hub checkpoints to local folders; one with the hub's usual settings when not given.
         progress: where bars and notices go.
         store: opened store, for callers that already hold one.
 
@@ -101,20 +107,21 @@ def evaluate(
         device=settled_device,
         token_budget=token_budget,
         deterministic=deterministic,
+        device_map=device_map,
     )
     rendered = _render_all(
         tasks, num_fewshot, limit, include_path, data_dir, fewshot_seed, skip_empty=skip_empty, progress=progress
     )
-    store = store or _open_store(db)
+    store = store or Store(db)
     failures: list[FailedCheckpoint] = []
     run_ids: list[str] = []
     counters: dict[str, RunCounters] = {}
-    plans = PlanCache()
+    family = _Family(requests, rendered, settings, store, fetcher or Fetcher(progress=progress), progress)
     with progress.stage("checkpoints", len(requests)) as family_bar:
         for request in requests:
             family_bar.describe(request.model or request.source)
             try:
-                done = _evaluate_one(request, rendered, plans, settings, store, fetch, progress)
+                done = family.evaluate(request)
                 run_ids.extend(done)
                 counters.update(done)
             except ForecastError as error:
@@ -132,12 +139,6 @@ def _with_counters(row: dict[str, object], counters: Mapping[str, RunCounters]) 
     if found is None:
         return row
     return {**row, **{entry.name: getattr(found, entry.name) for entry in fields(found)}}
-
-
-def _open_store(db: Path) -> ResultStore:
-    from forecast.store import Store
-
-    return Store(db)
 
 
 def _render_all(
@@ -170,29 +171,62 @@ def _render_all(
     return rendered
 
 
-def _evaluate_one(
-    request: CheckpointRequest,
-    rendered: Sequence[RenderedTask],
-    plans: PlanCache,
-    settings: ScoringSettings,
-    store: ResultStore,
-    fetch: Callable[[CheckpointRequest], Path] | None,
-    progress: Progress,
-) -> dict[str, RunCounters]:
-    """Score one checkpoint on all tasks; returns run id -> its counters."""
-    folder = fetch(request) if fetch is not None and not Path(request.source).is_dir() else Path(request.source)
-    read_config(folder)
-    checkpoint_id = checkpoint_identity(folder, str(request.metadata.get("revision_sha") or ""), request.source)
-    loaded = load_checkpoint(folder, dtype=settings.dtype, device=settings.device)
-    tokenizer_hash = tokenizer_identity(folder)
-    checkpoint = describe_checkpoint(request, folder, checkpoint_id, tokenizer_hash, loaded)
-    opened: list[OpenedRun] = []
-    for task in rendered:
-        run = make_run(checkpoint, task.record, settings)
-        opened.append((run, task, store.open_run(run, checkpoint, task.record)))
-    try:
-        return score_checkpoint(loaded, opened, plans, tokenizer_hash, settings, store, progress, name=checkpoint.model)
-    except ForecastError as error:
-        for run, _, _ in opened:
-            store.close_run(run.run_id, RunStatus.FAILED, None, str(error))
-        raise
+class _Family:
+    """Evaluates one checkpoint after the other; what they share (plan, module, fetched-ahead files) is kept between them."""
+
+    def __init__(
+        self,
+        requests: Sequence[CheckpointRequest],
+        rendered: Sequence[RenderedTask],
+        settings: ScoringSettings,
+        store: ResultStore,
+        fetcher: Fetcher,
+        progress: Progress,
+    ) -> None:
+        self._rendered = rendered
+        self._settings = settings
+        self._store = store
+        self._fetcher = fetcher
+        self._progress = progress
+        self._plans = PlanCache()
+        self._sweep = CheckpointSweep(dtype=settings.dtype, device=settings.device, device_map=settings.device_map)
+        self._check = SiblingCheck(progress=progress)
+        self._requests = list(requests)
+        fetcher.plan(requests)
+
+    def evaluate(self, asked: CheckpointRequest) -> dict[str, RunCounters]:
+        """Score one checkpoint on all tasks; returns run id -> counters."""
+        request = self._fetcher.resolve(asked)
+        folder = self._fetcher.fetch(request)
+        read_config(folder)
+        self._check(request, folder)
+        revision_sha = str(request.metadata.get("revision_sha") or "")
+        checkpoint_id = checkpoint_identity(folder, revision_sha, request.source)
+        tokenizer_hash = tokenizer_identity(folder)
+        loaded = self._sweep.open(folder)
+        self._read_ahead(asked)
+        checkpoint = describe_checkpoint(request, folder, checkpoint_id, tokenizer_hash, loaded)
+        opened: list[OpenedRun] = []
+        for task in self._rendered:
+            run = make_run(checkpoint, task.record, self._settings)
+            opened.append((run, task, self._store.open_run(run, checkpoint, task.record)))
+        try:
+            return score_checkpoint(
+                loaded,
+                opened,
+                self._plans,
+                tokenizer_hash,
+                self._settings,
+                self._store,
+                self._progress,
+                name=f"{checkpoint.model} {checkpoint.revision}".strip(),
+            )
+        except ForecastError as error:
+            for run, _, _ in opened:
+                self._store.close_run(run.run_id, RunStatus.FAILED, None, str(error))
+            raise
+
+    def _read_ahead(self, current: CheckpointRequest) -> None:
+        position = next(i for i, request in enumerate(self._requests) if request is current) + 1
+        if position < len(self._requests) and Path(self._requests[position].source).is_dir():
+            self._sweep.read_ahead(Path(self._requests[position].source))

@@ -58,9 +58,13 @@ def score_checkpoint(
     owners = [(run, request) for run in runs for request in run.requests]
     plan = plans.get([request for _, request in owners], opened, checkpoint, tokenizer_hash)
     results: dict[str, RunCounters] = {}
-    totals = _score_all(checkpoint, plan, owners, settings, progress, name)
+    try:
+        totals = _score_all(checkpoint, plan, owners, settings, progress, name)
+    finally:
+        # Interrupted or failed, what is finished is kept.
+        for run in runs:
+            run.flush()
     for run in runs:
-        run.flush()
         counters = _share_of(run, plan, owners, totals)
         store.close_run(run.run.run_id, RunStatus.COMPLETE, counters)
         results[run.run.run_id] = counters

@@ -54,6 +54,7 @@ class ScoringSettings:
     token_budget: int | None = None
     """Positions per forward pass; None chooses by model."""
     deterministic: bool = False
+    device_map: str | None = None
     backend: str = "native"
 
 

@@ -9,8 +9,6 @@ import typer
 
 from forecast.cli.console import open_progress, print_json, stdout_console
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
-from forecast.core.errors import UsageError
-from forecast.core.records import CheckpointRequest
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +21,10 @@ def evaluate_command(
     model: Annotated[
         list[str] | None, typer.Option("--model", "-m", help="Checkpoint folder or hub id[@revision]; repeatable.")
     ] = None,
+    family: Annotated[str | None, typer.Option("--family", "-f", help="A family of 'forecast families'.")] = None,
+    sizes: Annotated[str, typer.Option("--sizes", help="E.g. 70m..1.4b or 70m,410m; all when left out.")] = "",
+    revisions: Annotated[str, typer.Option("--revisions", help="final, log:12, 1000,2000, 1000..8000 or all.")] = "final",
+    subset: Annotated[str, typer.Option("--subset", help="Part of a family that has parts.")] = "",
     num_fewshot: Annotated[
         int | None, typer.Option("--num-fewshot", "-k", min=0, help="Examples before each question.")
     ] = None,
@@ -38,6 +40,7 @@ def evaluate_command(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     token_budget: Annotated[int | None, typer.Option("--token-budget", min=1, help="Positions per forward pass.")] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits whatever the batch budget.")] = False,
+    device_map: Annotated[str | None, typer.Option("--device-map", help="transformers' device_map, e.g. auto.")] = None,
     fewshot_seed: Annotated[int, typer.Option("--seed", help="Seed of the few-shot examples (lm-eval's default).")] = 1234,
     skip_empty: Annotated[bool, typer.Option("--skip-empty", help="Leave items with an empty choice out.")] = False,
     db: DbOption = DEFAULT_DB,
@@ -45,19 +48,21 @@ def evaluate_command(
     quiet: QuietOption = False,
 ) -> None:
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
+    from forecast.hub import Fetcher
     from forecast.workflows.evaluate import evaluate
+    from forecast.workflows.selection import select
 
-    if not model:
-        raise UsageError("no checkpoint", expected="--model PATH_OR_HUB_ID[@REVISION]")
-    requests = [
-        _request(
-            one,
-            params=None if params is None else int(params),
-            tokens=None if tokens is None else int(tokens),
-            flops=flops,
-        )
-        for one in model
-    ]
+    requests = select(
+        family=family,
+        models=model or [],
+        sizes=sizes,
+        revisions=revisions,
+        subset=subset,
+        params=None if params is None else int(params),
+        tokens=None if tokens is None else int(tokens),
+        flops=flops,
+    )
+    progress = open_progress(quiet=quiet)
     report = evaluate(
         requests,
         tasks=[name.strip() for name in tasks.split(",") if name.strip()],
@@ -72,21 +77,15 @@ def evaluate_command(
         deterministic=deterministic,
         fewshot_seed=fewshot_seed,
         skip_empty=skip_empty,
-        progress=open_progress(quiet=quiet),
+        device_map=device_map,
+        fetcher=Fetcher(progress=progress),
+        progress=progress,
     )
     if json_output:
         print_json(list(report.rows))
     else:
         _print_table(report.rows)
     report.raise_failures()
-
-
-def _request(text: str, *, params: int | None, tokens: int | None, flops: float | None) -> CheckpointRequest:
-    """`PATH` or `HUB_ID[@REVISION]`; a folder's name may hold an @."""
-    source, revision = text, ""
-    if not Path(text).exists() and "@" in text:
-        source, _, revision = text.rpartition("@")
-    return CheckpointRequest(source=source, revision=revision, params=params, tokens=tokens, flops=flops)
 
 
 def _print_table(rows: tuple[dict[str, object], ...]) -> None:
