@@ -133,7 +133,7 @@ def _decode(path: Path, content: bytes) -> str:
         offset = start + error.start
         line = content.count(b"\n", 0, offset) + 1
         raise InputError(
-            f"{path} is not UTF-8: byte {offset} (counted from 0, 0x{content[offset]:02x}, line {line} of the uncompressed text): "
+            f"{path} is not UTF-8: byte {offset} (from 0) of the uncompressed text is 0x{content[offset]:02x}, line {line}: "
             f"{error.reason}",
             expected="UTF-8 text",
             remedy="convert the file, e.g. with iconv -f WINDOWS-1252 -t UTF-8",

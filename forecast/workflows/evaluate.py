@@ -16,6 +16,7 @@ from forecast.scoring.checkpoint_sweep import CheckpointSweep
 from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED, render_task
 from forecast.scoring.requests import RenderedTask
 from forecast.scoring.task_source import load_tasks
+from forecast.scoring.text_files import render_text_files
 from forecast.store import Store
 from forecast.workflows.evaluate_checkpoint import OpenedRun, PlanCache, score_checkpoint
 from forecast.workflows.evaluate_records import ResultStore, ScoringSettings, describe_checkpoint, make_run
@@ -58,6 +59,7 @@ def evaluate(
     *,
     tasks: Sequence[str],
     db: Path,
+    text_files: Sequence[Path] = (),
     num_fewshot: int | None = None,
     limit: int | None = None,
     include_path: Path | None = None,
@@ -79,6 +81,7 @@ def evaluate(
         requests: checkpoints, each a local folder or a hub id.
         tasks: lm-eval task, group or tag names.
         db: results file.
+        text_files: UTF-8 text files (.txt, .gz, .xz), each a task `text:STEM` of rolling loglikelihoods, one item per document.
         num_fewshot: examples before each question; None leaves each task's own number.
         limit: first items of each task only.
         include_path: folder with lm-eval YAML tasks.
@@ -98,8 +101,11 @@ def evaluate(
         UsageError: an unknown task, device or data type, or nothing to do.
         InputError: a task's data is missing or malformed.
     """
-    if not requests or not tasks:
-        raise UsageError(f"{len(requests)} checkpoints and {len(tasks)} tasks", expected="at least one of each")
+    if not requests or not (tasks or text_files):
+        raise UsageError(
+            f"{len(requests)} checkpoints and {len(tasks) + len(text_files)} tasks or text files",
+            expected="at least one of each",
+        )
     progress = progress or SilentProgress()
     settled_device = settle_device(device)
     settings = ScoringSettings(
@@ -112,6 +118,7 @@ def evaluate(
     rendered = _render_all(
         tasks, num_fewshot, limit, include_path, data_dir, fewshot_seed, skip_empty=skip_empty, progress=progress
     )
+    rendered += render_text_files(text_files, limit=limit, on_notice=progress.notice)
     store = store or Store(db)
     failures: list[FailedCheckpoint] = []
     run_ids: list[str] = []
@@ -152,6 +159,8 @@ def _render_all(
     skip_empty: bool,
     progress: Progress,
 ) -> list[RenderedTask]:
+    if not tasks:
+        return []
     loaded = load_tasks(tasks, include_path=include_path, data_dir=data_dir, on_notice=progress.notice)
     rendered = []
     with progress.stage("prompts", len(loaded), "tasks") as bar:

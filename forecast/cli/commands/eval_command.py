@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from forecast.cli.console import open_progress, print_json, stdout_console
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
+from forecast.cli.text_scores import print_text_table, with_perplexity
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +19,11 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate_command(
-    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, groups or tags of lm-eval, comma-separated.")],
+    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, groups or tags of lm-eval, comma-separated.")] = "",
+    text: Annotated[
+        list[Path] | None,
+        typer.Option("--text", help="Text file (.txt, .gz, .xz) for perplexity and bits per byte; repeatable."),
+    ] = None,
     model: Annotated[
         list[str] | None, typer.Option("--model", "-m", help="Checkpoint folder or hub id[@revision]; repeatable.")
     ] = None,
@@ -66,6 +72,7 @@ def evaluate_command(
     report = evaluate(
         requests,
         tasks=[name.strip() for name in tasks.split(",") if name.strip()],
+        text_files=text or [],
         db=db,
         num_fewshot=num_fewshot,
         limit=limit,
@@ -82,14 +89,18 @@ def evaluate_command(
         progress=progress,
     )
     if json_output:
-        print_json(list(report.rows))
+        print_json(with_perplexity(report.rows))
     else:
-        _print_table(report.rows)
+        _print_table([row for row in report.rows if row.get("output_type") != "loglikelihood_rolling"])
+        print_text_table([row for row in report.rows if row.get("output_type") == "loglikelihood_rolling"])
     report.raise_failures()
 
 
-def _print_table(rows: tuple[dict[str, object], ...]) -> None:
+def _print_table(rows: Sequence[dict[str, object]]) -> None:
     from rich.table import Table
+
+    if not rows:
+        return
 
     table = Table(
         "model", "revision", "task", "shots", "items", "acc", "acc_norm", "nll_per_char", "tokens computed", "seconds"
