@@ -1,0 +1,165 @@
+"""`forecast fit LAW`: constants of any law, with their uncertainty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+
+if TYPE_CHECKING:
+    from forecast.workflows.fitting import FitReport
+
+TableOption = Annotated[
+    Path | None, typer.Option("--table", "--csv", help="Read a CSV, CSV.gz or Parquet table instead of --db.")
+]
+FamilyOption = Annotated[str | None, typer.Option("--family", "-f", help="Family to fit on.")]
+TaskOption = Annotated[str | None, typer.Option("--task", "-t", help="Benchmark or text set to fit on.")]
+WhereOption = Annotated[
+    list[str] | None, typer.Option("--where", help="COLUMN=VALUE that rows of the table must have; repeatable.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("fit")(fit)
+
+
+def fit(
+    law: Annotated[str, typer.Argument(help="Name of a law; leave out to list all.")] = "",
+    table: TableOption = None,
+    family: FamilyOption = None,
+    task: TaskOption = None,
+    where: WhereOption = None,
+    y: Annotated[str | None, typer.Option("--y", "--metric", help="Column to predict, e.g. loss, acc_norm, error.")] = None,
+    x: Annotated[list[str] | None, typer.Option("--x", help="INPUT=COLUMN where names differ; repeatable.")] = None,
+    loss: Annotated[
+        str, typer.Option("--loss", help="least-squares, huber[:DELTA], soft-l1[:DELTA], binomial, beta-binomial.")
+    ] = "",
+    space: Annotated[
+        str | None, typer.Option("--space", help="Residuals in log or linear space; the law's own if not said.")
+    ] = None,
+    fix: Annotated[list[str] | None, typer.Option("--fix", help="PARAMETER=VALUE to hold; repeatable.")] = None,
+    soft: Annotated[list[str] | None, typer.Option("--soft", help="PARAMETER=MEAN:SD to pull towards; repeatable.")] = None,
+    use_sem: Annotated[bool, typer.Option("--use-sem", help="Weigh rows by their standard errors.")] = False,
+    all_checkpoints: Annotated[bool, typer.Option("--all-checkpoints", help="Also rows in the middle of a run.")] = False,
+    num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
+    level: Annotated[float, typer.Option("--level", help="Nominal coverage of the intervals.")] = 0.95,
+    bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Replicates over runs; 0: profile and sandwich.")] = 1000,
+    db: DbOption = DEFAULT_DB,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Fit a scaling law: constants with standard errors and intervals, and whether they are identified at all."""
+    from forecast.cli.console import open_progress, print_json
+
+    if not law:
+        _list_laws(json)
+        return
+    from forecast.workflows.fitting import FitRequest, fit_law, parse_assignments, parse_fixed, parse_soft
+    from forecast.workflows.measurements import Selection
+
+    progress = open_progress(quiet=quiet or json)
+    selection = Selection(
+        family=family,
+        task=task,
+        where=parse_assignments(where or [], "--where"),
+        finals_only=not all_checkpoints,
+        num_fewshot=num_fewshot,
+    )
+    request = FitRequest(
+        law=law,
+        columns=parse_assignments(x or [], "--x"),
+        y=y,
+        loss=loss,
+        space=space,
+        fixed=parse_fixed(fix or []),
+        soft=parse_soft(soft or []),
+        use_sem=use_sem,
+        level=level,
+        replicates=bootstrap,
+        seed=seed,
+    )
+    report, _ = fit_law(table or db, selection, request, notice=progress.notice)
+    if json:
+        print_json(report)
+        return
+    _print(report)
+
+
+def _list_laws(json: bool) -> None:
+    from rich.table import Table
+
+    from forecast.cli.console import print_json, stdout_console
+    from forecast.laws import list_laws
+
+    laws = list_laws()
+    if json:
+        print_json(
+            [
+                {
+                    "law": law.name,
+                    "title": law.title,
+                    "formula": law.formula,
+                    "inputs": {column.name: column.unit for column in law.inputs},
+                    "output": law.output,
+                    "parameters": {parameter.name: parameter.meaning for parameter in law.parameters},
+                    "reference": law.reference,
+                    "published": [{"source": fit.source, "params": fit.params, "note": fit.note} for fit in law.published],
+                }
+                for law in laws
+            ]
+        )
+        return
+    table = Table("law", "formula", "predicts", "source", title="Laws: forecast fit LAW")
+    for law in laws:
+        table.add_row(law.name, law.formula, law.output, law.reference.split(",")[0])
+    stdout_console().print(table, highlight=False)
+
+
+def _print(report: FitReport) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from forecast.cli.console import stdout_console
+
+    console = stdout_console()
+    where = " on ".join(part for part in (report.family, report.task) if part) or report.source
+    console.print(f"[bold]{escape(report.title)}[/]: {escape(report.formula)}", highlight=False)
+    inputs = ", ".join(name if name == column else f"{name} = {column}" for name, column in report.x.items())
+    console.print(
+        f"{escape(where)}: {report.y} of {inputs}; {report.n_rows} rows of {report.n_runs} runs; {report.loss}, "
+        f"{report.space} residuals; FLOPs: {report.flops_convention}",
+        highlight=False,
+    )
+    percent = f"{100 * report.level:g} %"
+    table = Table("parameter", "value", "standard error", f"{percent} interval", "meaning")
+    for constant in report.constants:
+        if constant.value is None:
+            table.add_row(constant.name, "[yellow]not identified[/]", "", "", escape(constant.meaning))
+            continue
+        interval = "" if constant.role == "fixed" else f"{_show(constant.lo)} to {_show(constant.hi)}"
+        error = constant.role if constant.role == "fixed" else _show(constant.standard_error)
+        table.add_row(constant.name, _show(constant.value), error, interval, escape(constant.meaning))
+    console.print(table, highlight=False)
+    for name, value in report.extra.items():
+        console.print(f"{name} = {value:.4g}", highlight=False)
+    scatter = "" if report.residual_sd is None else f"; residual sd {report.residual_sd:.3g}"
+    console.print(
+        f"status: {report.status} ({escape(report.message)}); objective {report.objective:.7g}; "
+        f"{report.starts_agreed} of {report.starts} starts agree; {report.iterations} steps{scatter}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"errors: {report.uncertainty}. Source of the law: {escape(report.reference)}", highlight=False, soft_wrap=True
+    )
+    for warning in report.warnings:
+        console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False, soft_wrap=True)
+
+
+def _show(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"

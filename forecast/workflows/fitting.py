@@ -1,0 +1,366 @@
+"""Fit one law to measurements, and say what was found: constants, their uncertainty, whether to believe them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from forecast.core.errors import FitError, UsageError
+from forecast.core.observations import FloatArray
+from forecast.laws import (
+    BetaBinomial,
+    Binomial,
+    FitResult,
+    Huber,
+    Law,
+    LeastSquares,
+    Loss,
+    SoftL1,
+    SoftValue,
+    Space,
+    fit,
+    get_law,
+)
+from forecast.laws.bootstrap import Bootstrap, bootstrap
+from forecast.laws.profile import profile_interval
+from forecast.workflows.measurements import Measurements, Notice, Selection, load_measurements
+
+LOSSES = ("least-squares", "huber", "soft-l1", "binomial", "beta-binomial")
+DEFAULT_HUBER = 1e-3
+"""Hoffmann 2022, section D.3."""
+_Y_OF_LOSSES = ("loss", "bits_per_byte", "nll_per_byte", "nll_per_char", "nll_choice_norm", "nll_per_token")
+_Y_OF_FRACTIONS = ("acc_norm", "acc", "acc_bytes")
+_SUBSTITUTES = {
+    "x": ("flops",),
+    "nll": ("bits_per_byte", "nll_choice_norm", "nll_per_byte", "nll_per_char", "nll_per_token", "loss"),
+    "params_non_embedding": ("params",),
+    "examples": ("tokens",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRequest:
+    """What to fit, and how."""
+
+    law: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Law input -> column of the measurements, where names differ."""
+    y: str | None = None
+    loss: str = ""
+    """`huber`, `huber:0.001`, ...; empty: Huber for losses in logarithms, least squares otherwise."""
+    space: str | None = None
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    soft: Mapping[str, SoftValue] = field(default_factory=dict)
+    use_sem: bool = False
+    """Divide residuals by the measurements' standard errors."""
+    level: float = 0.95
+    replicates: int = 1000
+    """Bootstrap replicates over runs; 0 takes profiles and the sandwich instead."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """One fitted parameter. Numbers are None where it is not identified; the standard error is 0 where it was fixed."""
+
+    name: str
+    meaning: str
+    value: float | None
+    standard_error: float | None
+    lo: float | None
+    hi: float | None
+    role: str
+    """`free`, `fixed` or `soft`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitReport:
+    """A fit, ready to print."""
+
+    law: str
+    title: str
+    formula: str
+    reference: str
+    family: str
+    task: str
+    source: str
+    x: Mapping[str, str]
+    """Law input -> column."""
+    y: str
+    flops_convention: str
+    n_rows: int
+    n_runs: int
+    dropped_rows: int
+    """Rows without one of the numbers."""
+    loss: str
+    space: str
+    status: str
+    message: str
+    identified: bool
+    reasons: tuple[str, ...]
+    objective: float
+    iterations: int
+    starts: int
+    starts_agreed: int
+    residual_sd: float | None
+    level: float
+    uncertainty: str
+    """How errors and intervals were found."""
+    constants: tuple[Constant, ...]
+    extra: Mapping[str, float]
+    warnings: tuple[str, ...] = ()
+
+
+def parse_loss(text: str, law: Law, n_items: FloatArray | None) -> Loss:
+    """Return the loss called `name` or `name:delta`.
+
+    Raises:
+        UsageError: unknown name, a delta that is no positive number, or a binomial loss without item counts.
+
+    >>> parse_loss("huber:0.01", get_law("chinchilla"), None)
+    Huber(delta=0.01, space=None)
+    """
+    name, _, detail = text.partition(":")
+    name = name.strip().lower().replace("_", "-")
+    if not name:
+        name = "huber" if law.space is Space.LOG and law.name in ("chinchilla", "olmo-loss") else "least-squares"
+    if name not in LOSSES:
+        raise UsageError(f"there is no loss '{text}'", expected="one of " + ", ".join(LOSSES))
+    try:
+        delta = float(detail) if detail else None
+    except ValueError:
+        delta = -1.0
+    if delta is not None and (name not in ("huber", "soft-l1") or not (np.isfinite(delta) and delta > 0)):
+        raise UsageError(f"loss '{text}' cannot be meant", expected="huber:DELTA or soft-l1:DELTA with a positive number")
+    if name == "huber":
+        return Huber(DEFAULT_HUBER if delta is None else delta)
+    if name == "soft-l1":
+        return SoftL1() if delta is None else SoftL1(delta)
+    if name == "least-squares":
+        return LeastSquares()
+    if n_items is None:
+        raise UsageError(f"loss '{name}' needs the number of items", expected="a column n_items")
+    return Binomial(n_items) if name == "binomial" else BetaBinomial(n_items)
+
+
+def choose_columns(law: Law, data: Measurements, request: FitRequest) -> tuple[dict[str, str], str]:
+    """Return the column of each input, and that of y.
+
+    Raises:
+        UsageError: a column is missing, or an option names none of the law's inputs.
+    """
+    unknown = set(request.columns) - {column.name for column in law.inputs}
+    if unknown:
+        raise UsageError(
+            f"'{law.name}' has no input {', '.join(sorted(unknown))}", expected=", ".join(column.name for column in law.inputs)
+        )
+    chosen = {}
+    for column in law.inputs:
+        candidates = [request.columns[column.name]] if column.name in request.columns else [column.name]
+        if column.name not in request.columns:
+            candidates += _SUBSTITUTES.get(column.name, ())
+        present = [name for name in candidates if name in data.columns]
+        if not present:
+            data.column(candidates[0])
+        chosen[column.name] = present[0]
+    if request.y is not None:
+        data.column(request.y)
+        return chosen, request.y
+    wanted = _default_y(law)
+    candidates = [name for name in wanted if name in data.columns and name not in chosen.values()]
+    if not candidates:
+        raise UsageError(
+            f"{data.source} has none of the columns that '{law.name}' predicts ({law.output})",
+            expected="one of " + ", ".join(wanted),
+            remedy="name it with --y",
+        )
+    return chosen, candidates[0]
+
+
+def _default_y(law: Law) -> tuple[str, ...]:
+    if law.output.startswith("error, a fraction"):
+        return ("error", "error_norm", "error_bytes")
+    if law.output_fraction:
+        return _Y_OF_FRACTIONS
+    if "token" in law.output and "per token" not in law.output:
+        return ("tokens",)
+    return ("error", *_Y_OF_LOSSES) if law.name.startswith("hestness") else _Y_OF_LOSSES
+
+
+def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: Notice) -> tuple[FitReport, FitResult]:
+    """Load, fit, quantify.
+
+    Raises:
+        ForecastError: see `load_measurements`, `choose_columns` and `forecast.laws.fit`.
+    """
+    if not 0 < request.level < 1:
+        raise UsageError(f"level {request.level} cannot be meant", expected="a number between 0 and 1, such as 0.95")
+    law = get_law(request.law)
+    data = load_measurements(source, selection, notice=notice)
+    x_columns, y_column = choose_columns(law, data, request)
+    needed = [*x_columns.values(), y_column]
+    complete = np.all([np.isfinite(data.column(name)) for name in needed], axis=0)
+    # A checkpoint before training has no place on a scale that starts above zero.
+    for entry in law.inputs:
+        if entry.positive:
+            complete &= ~(data.column(x_columns[entry.name]) == 0.0)
+    dropped = int((~complete).sum())
+    if dropped:
+        notice(f"{dropped} of {len(data)} rows lack one of {', '.join(needed)}, or are untrained, and are left out")
+    data = data.take(np.flatnonzero(complete).tolist())
+    if not len(data):
+        raise FitError(f"no row of {data.source} has all of {', '.join(needed)}", remedy="name other columns with --x and --y")
+    items = data.columns.get("n_items")
+    result = fit(
+        law,
+        {name: data.column(column) for name, column in x_columns.items()},
+        data.column(y_column),
+        loss=parse_loss(request.loss, law, items),
+        space=_space(request.space),
+        sigma=_sigma(data, y_column, law, request) if request.use_sem else None,
+        fixed=request.fixed,
+        soft=request.soft,
+        seed=request.seed,
+    )
+    return report_fit(result, data, x_columns, y_column, request, dropped=dropped), result
+
+
+def _space(text: str | None) -> Space | None:
+    if text is None:
+        return None
+    try:
+        return Space(text.lower())
+    except ValueError:
+        raise UsageError(f"there is no residual space '{text}'", expected="log or linear") from None
+
+
+def _sigma(data: Measurements, y_column: str, law: Law, request: FitRequest) -> FloatArray:
+    errors = data.column(f"{y_column}_sem")
+    if not np.all(np.isfinite(errors) & (errors > 0)):
+        raise FitError(f"some rows have no standard error of {y_column}", remedy="leave out --use-sem")
+    return errors / data.column(y_column) if (_space(request.space) or law.space) is Space.LOG else errors
+
+
+def report_fit(
+    result: FitResult, data: Measurements, x_columns: Mapping[str, str], y_column: str, request: FitRequest, *, dropped: int
+) -> FitReport:
+    """Add uncertainty to a fit."""
+    warnings: list[str] = []
+    replicates: Bootstrap | None = None
+    if request.replicates > 0 and len(set(data.runs)) >= max(3, len(result.free)):
+        try:
+            replicates = bootstrap(result, replicates=request.replicates, blocks=data.runs, seed=request.seed)
+        except FitError as error:
+            warnings.append(f"no bootstrap: {error}")
+        else:
+            if replicates.failed:
+                warnings.append(f"{replicates.failed} of {replicates.requested} bootstrap replicates could not be fitted")
+    how = (
+        f"bootstrap over {replicates.blocks} runs, {len(replicates.theta)} replicates" if replicates else "sandwich and profile"
+    )
+    if result.law.name.startswith("deepseek") and data.flops_convention != "deepseek-md":
+        warnings.append(f"this law counts C = M D; these FLOPs are by the convention '{data.flops_convention}'")
+    return FitReport(
+        law=result.law.name,
+        title=result.law.title,
+        formula=result.law.formula,
+        reference=result.law.reference,
+        family=data.family,
+        task=data.task,
+        source=data.source,
+        x=dict(x_columns),
+        y=y_column,
+        flops_convention=data.flops_convention,
+        n_rows=len(data),
+        n_runs=len(set(data.runs)),
+        dropped_rows=dropped,
+        loss=_loss_name(result.loss),
+        space=result.space.value,
+        status=result.status.value,
+        message=result.message,
+        identified=result.identified,
+        reasons=result.reasons,
+        objective=result.objective,
+        iterations=result.iterations,
+        starts=result.starts,
+        starts_agreed=result.starts_agreed,
+        residual_sd=result.noise_sd if np.isfinite(result.noise_sd) else None,
+        level=request.level,
+        uncertainty=how,
+        constants=tuple(_constant(result, replicates, name, request.level) for name in result.law.names),
+        extra=dict(result.extra),
+        warnings=tuple(warnings),
+    )
+
+
+def _loss_name(loss: Loss) -> str:
+    return f"{loss.name} (delta {loss.delta:g})" if isinstance(loss, Huber | SoftL1) else loss.name
+
+
+def _constant(result: FitResult, replicates: Bootstrap | None, name: str, level: float) -> Constant:
+    parameter = result.law.parameters[result.law.names.index(name)]
+    role = "fixed" if name in result.constraints.fixed else "soft" if name in result.constraints.soft else "free"
+    if name in result.unidentified:
+        return Constant(name=name, meaning=parameter.meaning, value=None, standard_error=None, lo=None, hi=None, role=role)
+    value = result.params[name]
+    if role == "fixed":
+        return Constant(name=name, meaning=parameter.meaning, value=value, standard_error=0.0, lo=value, hi=value, role=role)
+    if replicates is not None:
+        error = replicates.standard_errors()[name]
+        lo, hi = replicates.interval(name, level)
+    else:
+        error = result.standard_errors[name]
+        lo, hi = profile_interval(result, name, level=level)
+    return Constant(name=name, meaning=parameter.meaning, value=value, standard_error=error, lo=lo, hi=hi, role=role)
+
+
+def parse_assignments(texts: Sequence[str], what: str) -> dict[str, str]:
+    """Split `name=value` options.
+
+    Raises:
+        UsageError: an entry has no `=`.
+
+    >>> parse_assignments(["E=1.7"], "--fix")
+    {'E': '1.7'}
+    """
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise UsageError(f"{what} {text!r} cannot be read", expected=f"{what} NAME=VALUE")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def parse_soft(texts: Sequence[str]) -> dict[str, SoftValue]:
+    """Read `name=mean:sd` options.
+
+    >>> parse_soft(["ceiling=0.95:0.03"])["ceiling"].sd
+    0.03
+    """
+    found = {}
+    for name, text in parse_assignments(texts, "--soft").items():
+        mean, _, sd = text.partition(":")
+        try:
+            found[name] = SoftValue(mean=float(mean), sd=float(sd))
+        except ValueError:
+            raise UsageError(f"--soft {name}={text} cannot be read", expected="--soft NAME=MEAN:SD") from None
+    return found
+
+
+def parse_fixed(texts: Sequence[str]) -> dict[str, float]:
+    """Read `name=value` options as numbers.
+
+    >>> parse_fixed(["floor=0.25"])
+    {'floor': 0.25}
+    """
+    found = {}
+    for name, text in parse_assignments(texts, "--fix").items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise UsageError(f"--fix {name}={text} cannot be read", expected="a number") from None
+    return found

@@ -1,0 +1,264 @@
+"""Rows that a law is fitted on: one family on one task from a results file or a table, as named columns of one convention."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from forecast.core.errors import InputError, UsageError
+from forecast.core.observation_rows import ObservationRow, build_ladder
+from forecast.core.observations import FloatArray, Ladder
+
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
+SAME_CONVENTION = 0.03
+"""C / (6 N D) within this of 1 counts as 6 N D."""
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which rows are meant."""
+
+    family: str | None = None
+    task: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    """Column -> value that a row must have."""
+    finals_only: bool = True
+    """Only decayed ends of runs, where rows say which those are."""
+    num_fewshot: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """Columns of equal length; NaN where a row has no number."""
+
+    source: str
+    family: str
+    task: str
+    runs: tuple[str, ...]
+    """Training run of each row."""
+    columns: Mapping[str, FloatArray]
+    flops_convention: str
+    chance: float = float("nan")
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.runs)
+
+    def column(self, name: str) -> FloatArray:
+        """Return a column.
+
+        Raises:
+            UsageError: there is none of this name.
+        """
+        if name not in self.columns:
+            close = difflib.get_close_matches(name, list(self.columns), n=1)
+            hint = f"did you mean '{close[0]}'?" if close else ""
+            raise UsageError(f"{self.source} has no column '{name}'", expected=", ".join(sorted(self.columns)), remedy=hint)
+        return self.columns[name]
+
+    def take(self, rows: Sequence[int] | FloatArray) -> Measurements:
+        """Return some of the rows."""
+        index = np.asarray(rows, dtype=np.intp)
+        return Measurements(
+            source=self.source,
+            family=self.family,
+            task=self.task,
+            runs=tuple(self.runs[i] for i in index),
+            columns={name: column[index] for name, column in self.columns.items()},
+            flops_convention=self.flops_convention,
+            chance=self.chance,
+        )
+
+
+def load_measurements(source: Path, selection: Selection, *, notice: Notice) -> Measurements:
+    """Read the rows that are meant.
+
+    A table with columns family, model and task is checked as an observation table; any other is taken as plain numbers.
+
+    Raises:
+        InputError: there is no such file, or it is malformed.
+        UsageError: an unknown family or task, or several and none was chosen; an unknown column in `where`.
+    """
+    if not source.exists():
+        raise InputError(f"there is no {source}", expected="a results file or a CSV or Parquet table", remedy="check the path")
+    if not source.name.lower().endswith(TABLE_SUFFIXES):
+        return _from_store(source, selection, notice)
+    from forecast.importers.tables import read_table
+
+    table = read_table(source)
+    if {"model", "task"} <= set(table.columns) and "family" in table.columns:
+        from forecast.importers import read_observations
+
+        return _from_rows(source, read_observations(source, notice=notice), selection, notice)
+    return _from_plain(source, table.columns, table.rows, selection)
+
+
+def _choose(kind: str, wanted: str | None, present: Sequence[str], source: Path) -> str:
+    names = sorted(set(present))
+    if wanted is None:
+        if len(names) == 1:
+            return names[0]
+        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        raise UsageError(f"{source} holds {len(names)} {kind} names ({shown})", remedy=f"choose one with --{kind}")
+    if wanted not in names:
+        close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
+        hint = "did you mean " + " or ".join(f"'{name}'" for name in close) + "?" if close else ""
+        raise UsageError(f"{source} has no {kind} '{wanted}'", remedy=hint)
+    return wanted
+
+
+def _from_rows(source: Path, rows: list[ObservationRow], selection: Selection, notice: Notice) -> Measurements:
+    rows = [row for row in rows if all(_matches(row, name, value, source) for name, value in selection.where.items())]
+    if not rows:
+        raise UsageError(f"no row of {source} has " + " and ".join(f"{k}={v}" for k, v in selection.where.items()))
+    family = _choose("family", selection.family, [row.family for row in rows], source)
+    rows = [row for row in rows if row.family == family]
+    task = _choose("task", selection.task, [row.task for row in rows], source)
+    rows = [row for row in rows if row.task == task]
+    if selection.num_fewshot is not None:
+        rows = [row for row in rows if row.num_fewshot == selection.num_fewshot]
+    shots = {row.num_fewshot for row in rows}
+    definitions = {row.definition for row in rows}
+    if len(shots) > 1 or len(definitions) > 1 or not rows:
+        raise UsageError(f"{family} on {task} was measured with shots {sorted(map(str, shots))}", remedy="choose --num-fewshot")
+    conventions = {row.flops_convention for row in rows if row.flops is not None}
+    if len(conventions) > 1:
+        raise InputError(
+            f"{family} on {task}: FLOPs of {len(conventions)} conventions ({', '.join(sorted(map(str, conventions)))})",
+            expected="one convention: numbers of two cannot be compared",
+            remedy="keep one with --where flops_convention=NAME",
+        )
+    ladder, order = build_ladder(rows, notice=notice)
+    extra = [rows[index] for index in order]
+    columns = _ladder_columns(ladder)
+    columns["params"] = _numbers([row.params for row in extra])
+    columns["params_non_embedding"] = _numbers([row.params_non_embedding for row in extra])
+    for name in sorted({name for row in extra for name in row.metadata}):
+        numbers = [_as_number(row.metadata.get(name)) for row in extra]
+        if any(number is not None for number in numbers):
+            columns.setdefault(name, _numbers(numbers))
+    return _finish(source, ladder, columns, selection)
+
+
+def _matches(row: ObservationRow, name: str, value: str, source: Path) -> bool:
+    if hasattr(row, name):
+        found: object = getattr(row, name)
+    elif name in row.metadata:
+        found = row.metadata[name]
+    elif name in row.metrics:
+        found = row.metrics[name]
+    else:
+        raise UsageError(f"{source} has no column '{name}'", expected="a column of the table in --where")
+    number, wanted = _as_number(found), _as_number(value)
+    if number is not None and wanted is not None:
+        return number == wanted
+    return str(found).strip().lower() == value.strip().lower()
+
+
+def _from_store(source: Path, selection: Selection, notice: Notice) -> Measurements:
+    from forecast.store import Store
+
+    if selection.where:
+        raise UsageError(
+            "--where filters tables, not results files", remedy="use --task, --family, or export with forecast sql"
+        )
+    ladders = Store(source).ladders(
+        tasks=[selection.task] if selection.task else None,
+        families=[selection.family] if selection.family else None,
+        num_fewshot=selection.num_fewshot,
+        notice=notice,
+    )
+    if not ladders:
+        raise InputError(
+            f"{source} holds no results for this choice", remedy="see `forecast tasks --db` and `forecast families`"
+        )
+    family = _choose("family", selection.family, [ladder.family for ladder in ladders], source)
+    ladders = [ladder for ladder in ladders if ladder.family == family]
+    task = _choose("task", selection.task, [ladder.task for ladder in ladders], source)
+    ladders = [ladder for ladder in ladders if ladder.task == task]
+    if len(ladders) > 1:
+        raise UsageError(f"{family} on {task} was measured in {len(ladders)} ways", remedy="choose --num-fewshot")
+    return _finish(source, ladders[0], _ladder_columns(ladders[0]), selection)
+
+
+def _from_plain(source: Path, names: Sequence[str], rows: Sequence[Sequence[str]], selection: Selection) -> Measurements:
+    index = {name: position for position, name in enumerate(names)}
+    for name, value in selection.where.items():
+        if name not in index:
+            raise UsageError(f"{source} has no column '{name}'", expected=", ".join(names))
+        wanted = _as_number(value)
+        rows = [
+            row for row in rows if row[index[name]] == value or (wanted is not None and _as_number(row[index[name]]) == wanted)
+        ]
+    if not rows:
+        raise UsageError(f"no row of {source} is left by --where")
+    columns = {}
+    for name, position in index.items():
+        numbers = [_as_number(row[position]) for row in rows]
+        if any(number is not None for number in numbers):
+            columns[name] = _numbers(numbers)
+    runs = [row[index["model"]] if "model" in index else str(number) for number, row in enumerate(rows, start=1)]
+    return Measurements(
+        source=str(source), family="", task="", runs=tuple(runs), columns=_with_derived(columns), flops_convention="published"
+    )
+
+
+def _ladder_columns(ladder: Ladder) -> dict[str, FloatArray]:
+    name = "params" if ladder.params_kind == "total" else "params_non_embedding"
+    columns = {name: ladder.params, "tokens": ladder.tokens, "flops": ladder.flops, "step": ladder.step, **ladder.metrics}
+    columns |= {f"{metric}_sem": values for metric, values in ladder.sems.items()}
+    if ladder.n_items is not None:
+        columns["n_items"] = ladder.n_items
+    return columns
+
+
+def _finish(source: Path, ladder: Ladder, columns: dict[str, FloatArray], selection: Selection) -> Measurements:
+    found = Measurements(
+        source=str(source),
+        family=ladder.family,
+        task=ladder.task,
+        runs=ladder.model,
+        columns=_with_derived(columns),
+        flops_convention=ladder.flops_convention,
+        chance=ladder.chance,
+    )
+    if selection.finals_only and np.any(ladder.is_final):
+        found = found.take(np.flatnonzero(ladder.is_final).tolist())
+    return found
+
+
+def _with_derived(columns: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """Add what follows from other columns: tokens per parameter, errors of accuracies."""
+    columns = {name: column for name, column in columns.items() if np.any(np.isfinite(column))}
+    if "params" in columns and "tokens" in columns and "token_multiplier" not in columns:
+        columns["token_multiplier"] = columns["tokens"] / np.where(columns["params"] > 0, columns["params"], np.nan)
+    for name in ("acc", "acc_norm", "acc_bytes"):
+        if name in columns:
+            columns["error" + name.removeprefix("acc")] = 1.0 - columns[name]
+    return columns
+
+
+def _numbers(values: Sequence[float | None]) -> FloatArray:
+    return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+
+
+def _as_number(value: object) -> float | None:
+    if isinstance(value, bool):
+        return float(value)
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text in ("true", "false"):
+            return float(text == "true")
+        try:
+            return float(text)
+        except ValueError:
+            return None
+    return None
