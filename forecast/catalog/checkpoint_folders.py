@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forecast.catalog.families import ModelCard, RevisionCard
+from forecast.catalog.sizes import parse_count
 from forecast.core.checkpoint_note import FILE_NAME, CheckpointNote, read_note
 
 
@@ -47,16 +48,38 @@ def as_models(checkpoints: Sequence[CheckpointFolder], *, family: str) -> tuple[
         models.append(
             ModelCard(
                 name=name,
-                size=name.lower().removeprefix(family.lower()).lstrip("-_") or name.lower(),
+                size=_size_label(name, family),
                 hub="",
                 params=notes[-1].note.params,
                 params_non_embedding=notes[-1].note.params_non_embedding,
-                flops=None,
+                flops=notes[-1].note.flops,
                 revisions=tuple(_as_revision(entry) for entry in notes),
                 source="",
             )
         )
     return tuple(models)
+
+
+def untrained_model(name: str, *, family: str) -> ModelCard:
+    """Describe a member of which nothing lies on this disk."""
+    return ModelCard(
+        name=name,
+        size=_size_label(name, family),
+        hub="",
+        params=None,
+        params_non_embedding=None,
+        flops=None,
+        revisions=(),
+        source="",
+    )
+
+
+def _size_label(model: str, family: str) -> str:
+    lowered = model.lower()
+    label = lowered.removeprefix(family.lower()).lstrip("-_")
+    if label == lowered and parse_count(lowered.rpartition("-")[2]) is not None:
+        return lowered.rpartition("-")[2]
+    return label or lowered
 
 
 def _as_revision(checkpoint: CheckpointFolder) -> RevisionCard:

@@ -36,7 +36,8 @@ def _choose_part(model: ModelCard, token: str) -> Sequence[RevisionCard]:
     if lowered == ALL:
         return model.revisions
     if lowered == FINAL:
-        return [final_revision(model)]
+        # A run of ours may have several decayed ends, one for each budget.
+        return [revision for revision in model.revisions if revision.is_final] or [final_revision(model)]
     spaced = _LOG.fullmatch(lowered)
     if spaced:
         return log_spaced(model, int(spaced[1]))

@@ -18,6 +18,10 @@ _TRANSIENT_STATUS = (408, 425, 429, 500, 502, 503, 504)
 Result = TypeVar("Result")
 
 
+class HubUnreachableError(HubError):
+    """The hub did not answer at all; what the cache holds may still do."""
+
+
 def translate(error: Exception, *, subject: str, endpoint: str) -> HubError:
     """Turn a failure of the hub's client into one line; `subject` names the model and revision."""
     import httpx
@@ -47,11 +51,11 @@ def translate(error: Exception, *, subject: str, endpoint: str) -> HubError:
     if isinstance(error, errors.HfHubHTTPError):
         return _translate_status(error, subject, endpoint)
     if isinstance(error, httpx.TimeoutException):
-        return HubError(
+        return HubUnreachableError(
             f"{subject}: {endpoint} fell silent", remedy="run the command again (it resumes), or raise HF_HUB_DOWNLOAD_TIMEOUT"
         )
     if isinstance(error, httpx.HTTPError):
-        return HubError(
+        return HubUnreachableError(
             f"{subject}: {endpoint} cannot be reached ({_first_line(error)})",
             remedy="check the network and HF_ENDPOINT, then run the command again (it resumes)",
         )

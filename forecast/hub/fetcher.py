@@ -13,7 +13,7 @@ from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.hub.cache import RepoCache, default_cache_folder, present_bytes, snapshot_bytes
 from forecast.hub.download import Source, download_file
-from forecast.hub.failures import call
+from forecast.hub.failures import HubUnreachableError, call
 from forecast.hub.listing import Listing, Needed, choose_files, make_listing
 
 
@@ -193,23 +193,32 @@ class Fetcher:
         from huggingface_hub import HfApi, constants
 
         cache = self._cache(request)
+        cached = cache.complete_snapshot(request.revision)
+        if cached is not None and cached.name == request.revision and request.source not in self._trusted:
+            # A commit never changes: nothing to ask.
+            return cached.name, None
         if constants.is_offline_mode():
-            folder = cache.complete_snapshot(request.revision)
-            if folder is None:
+            if cached is None:
                 raise HubError(
                     f"{_subject(request)} is not complete in {self._cache_folder}, and HF_HUB_OFFLINE forbids fetching it",
                     remedy="run 'forecast fetch' where there is a network, or unset HF_HUB_OFFLINE",
                 )
-            return folder.name, None
+            return cached.name, None
         api = HfApi(endpoint=self._source.endpoint, token=self._source.token)
-        info = call(
-            lambda: api.model_info(
-                request.source, revision=request.revision or None, files_metadata=True, timeout=self._source.timeout_seconds
-            ),
-            subject=_subject(request),
-            endpoint=self._source.endpoint,
-            sleep=self._source.sleep,
-        )
+        try:
+            info = call(
+                lambda: api.model_info(
+                    request.source, revision=request.revision or None, files_metadata=True, timeout=self._source.timeout_seconds
+                ),
+                subject=_subject(request),
+                endpoint=self._source.endpoint,
+                sleep=self._source.sleep,
+            )
+        except HubUnreachableError as error:
+            if cached is None:
+                raise
+            self._progress.notice(f"{error.found}; taken from the cache as of its last fetch, commit {cached.name[:12]}")
+            return cached.name, None
         listing = make_listing(request.source, info.sha, info.siblings or [])
         cache.write_ref(request.revision or "main", listing.commit)
         return listing.commit, choose_files(listing, remote_code=request.source in self._trusted)
@@ -227,7 +236,8 @@ class Fetcher:
         cache.mark_fetched(commit)
         total = sum(file.size for file in missing)
         with progress.stage(f"fetching {_subject(request)}", total=total, unit="B") as stage:
-            for file in needed.files:
+            # Weights last: a checkpoint whose weights are complete is complete.
+            for file in sorted(needed.files, key=lambda entry: entry.size):
                 download_file(cache, commit, file, source=self._source, on_bytes=lambda count: stage.advance(count))
         return cache.snapshot(commit)
 

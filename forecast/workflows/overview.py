@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forecast.catalog.benchmarks import BenchmarkCard, load_benchmark, load_benchmarks
-from forecast.catalog.checkpoint_folders import as_models, find_checkpoints
+from forecast.catalog.checkpoint_folders import as_models, find_checkpoints, untrained_model
 from forecast.catalog.families import Fact, FamilyCard, ModelCard, load_families, load_family
 from forecast.catalog.requests import request_of
 from forecast.catalog.revisions import final_revision
-from forecast.workflows.selection import DEFAULT_RUNS
+from forecast.catalog.training import read_recipe
+from forecast.workflows.selection import DEFAULT_CHECKPOINTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,7 @@ def finished_runs(db: Path) -> list[ScoredRun]:
     ]
 
 
-def family_overviews(*, db: Path, names: Sequence[str] = (), runs: Path = DEFAULT_RUNS) -> list[FamilyOverview]:
+def family_overviews(*, db: Path, names: Sequence[str] = (), checkpoints: Path = DEFAULT_CHECKPOINTS) -> list[FamilyOverview]:
     """Describe all families, or those named.
 
     Raises:
@@ -110,13 +111,11 @@ def family_overviews(*, db: Path, names: Sequence[str] = (), runs: Path = DEFAUL
     finished: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in finished_runs(db):
         finished[run.family].append(run)
-    return [_describe_family(card, finished[card.name], runs) for card in cards]
+    return [_describe_family(card, finished[card.name], checkpoints) for card in cards]
 
 
-def _describe_family(card: FamilyCard, finished: Sequence[ScoredRun], runs: Path) -> FamilyOverview:
-    cards = card.models
-    if card.is_in_house and runs.is_dir():
-        cards = as_models(find_checkpoints(runs, family=card.name), family=card.name)
+def _describe_family(card: FamilyCard, finished: Sequence[ScoredRun], checkpoints: Path) -> FamilyOverview:
+    cards = _in_house_models(card, checkpoints) if card.is_in_house else card.models
     models = tuple(_describe_model(card, model, [run for run in finished if run.model == model.name]) for model in cards)
     flops = [model.flops for model in models if model.flops]
     return FamilyOverview(
@@ -135,16 +134,27 @@ def _describe_family(card: FamilyCard, finished: Sequence[ScoredRun], runs: Path
     )
 
 
+def _in_house_models(card: FamilyCard, checkpoints: Path) -> tuple[ModelCard, ...]:
+    """Members of the recipe, with what lies on this disk of each; then trained models that the recipe no longer names."""
+    trained = {model.name: model for model in as_models(find_checkpoints(checkpoints, family=card.name), family=card.name)}
+    planned = [member.name for member in read_recipe(card.path).members]
+    names = [*planned, *(name for name in trained if name not in planned)]
+    return tuple(trained[name] if name in trained else untrained_model(name, family=card.name) for name in names)
+
+
 def _describe_model(card: FamilyCard, model: ModelCard, finished: Sequence[ScoredRun]) -> ModelOverview:
-    final = final_revision(model)
+    final = final_revision(model) if model.revisions else None
+    flops = model.flops
+    if final is not None and not card.is_in_house:
+        flops = request_of(card, model, final).flops
     return ModelOverview(
         model=model.name,
         size=model.size,
         subset=model.subset,
         params=model.params,
         params_non_embedding=model.params_non_embedding,
-        tokens=final.tokens,
-        flops=request_of(card, model, final).flops,
+        tokens=final.tokens if final is not None else None,
+        flops=flops,
         checkpoints=len(model.revisions),
         scored_checkpoints=len({run.revision for run in finished}),
         scored_tasks=tuple(sorted({run.task for run in finished})),

@@ -18,7 +18,7 @@ from forecast.core.records import CheckpointRequest
 from forecast.core.units import FlopsConvention, training_flops
 from forecast.workflows.model_names import read_model
 
-DEFAULT_RUNS = Path("runs")
+DEFAULT_CHECKPOINTS = Path("checkpoints")
 """Where `forecast train` leaves its checkpoints unless told otherwise."""
 
 
@@ -29,7 +29,7 @@ def select(
     sizes: str = "",
     revisions: str = "final",
     subset: str = "",
-    runs: Path = DEFAULT_RUNS,
+    checkpoints: Path = DEFAULT_CHECKPOINTS,
     params: int | None = None,
     tokens: int | None = None,
     flops: float | None = None,
@@ -43,7 +43,7 @@ def select(
         sizes: which models of the family, e.g. `70m..1.4b`; empty means all.
         revisions: which checkpoints of each, e.g. `final`, `log:12`, `1000,2000`, `all`.
         subset: part of a family whose card has parts (a training corpus, say); empty means all.
-        runs: folder below which the checkpoints of in-house families lie.
+        checkpoints: folder below which the checkpoints of in-house families lie.
         params: overrides the number of parameters; only where one checkpoint is meant.
         tokens: overrides the training tokens; likewise.
         flops: overrides the training FLOPs; likewise.
@@ -57,7 +57,7 @@ def select(
         raise UsageError("no checkpoint named", expected="--family NAME or --model PATH_OR_HUB_ID[@REVISION]")
     if family is None and (sizes or subset or revisions != "final"):
         raise UsageError("--sizes, --revisions and --subset choose within a family", expected="--family NAME beside them")
-    requests = [] if family is None else _select_family(load_family(family), sizes, revisions, subset, runs)
+    requests = [] if family is None else _select_family(load_family(family), sizes, revisions, subset, checkpoints)
     requests += [read_model(text) for text in models]
     unique = list({(request.source, request.revision): request for request in reversed(requests)}.values())[::-1]
     if params is not None or tokens is not None or flops is not None:
@@ -76,9 +76,9 @@ def _cost(request: CheckpointRequest) -> tuple[float, str, float]:
     return (float(size), request.model or request.source, float(step))
 
 
-def _select_family(card: FamilyCard, sizes: str, revisions: str, subset: str, runs: Path) -> list[CheckpointRequest]:
+def _select_family(card: FamilyCard, sizes: str, revisions: str, subset: str, checkpoints: Path) -> list[CheckpointRequest]:
     if card.is_in_house:
-        return _select_in_house(card, sizes, revisions, runs)
+        return _select_in_house(card, sizes, revisions, checkpoints)
     candidates = card.models
     if subset:
         parts = list(dict.fromkeys(model.subset for model in card.models if model.subset))
@@ -90,13 +90,13 @@ def _select_family(card: FamilyCard, sizes: str, revisions: str, subset: str, ru
     return [request_of(card, model, entry) for model in chosen for entry in choose_revisions(model, revisions)]
 
 
-def _select_in_house(card: FamilyCard, sizes: str, revisions: str, runs: Path) -> list[CheckpointRequest]:
-    found = find_checkpoints(runs, family=card.name)
+def _select_in_house(card: FamilyCard, sizes: str, revisions: str, checkpoints: Path) -> list[CheckpointRequest]:
+    found = find_checkpoints(checkpoints, family=card.name)
     if not found:
         raise UsageError(
-            f"family '{card.name}' has no trained checkpoint under {runs}",
+            f"family '{card.name}' has no trained checkpoint under {checkpoints}",
             expected="folders with a forecast.json",
-            remedy=f"run 'forecast train {card.name}' first, or name its folder with --runs",
+            remedy=f"run 'forecast train {card.name}' first, or name its folder with --checkpoints",
         )
     notes = {str(entry.path): entry.note for entry in found}
     chosen = choose_models(as_models(found, family=card.name), sizes, family=card.name)

@@ -267,6 +267,29 @@ def test_offline_uses_the_cache_or_says_so(hub, fetcher: Fetcher, files, tmp_pat
     assert len(hub.requests) == asked
 
 
+def test_a_commit_that_is_complete_needs_no_hub(hub, fetcher: Fetcher, files, tmp_path: Path) -> None:
+    commit = hub.add(REPO, "step1", files)
+    fetcher.fetch(request())
+    asked = len(hub.requests)
+    again = Fetcher(cache_folder=tmp_path / "cache", endpoint=hub.endpoint)
+    assert again.fetch(request(commit)).name == commit
+    assert len(hub.requests) == asked
+
+
+def test_a_hub_that_went_away_leaves_the_cache_and_says_so(hub, fetcher: Fetcher, files, tmp_path: Path) -> None:
+    from forecast.core.progress import SilentProgress
+
+    commit = hub.add(REPO, "step1", files)
+    fetcher.fetch(request())
+    progress = SilentProgress()
+    stranded = Fetcher(
+        cache_folder=tmp_path / "cache", endpoint="http://127.0.0.1:9", sleep=lambda seconds: None, progress=progress
+    )
+    assert stranded.fetch(request()).name == commit
+    assert "cannot be reached" in progress.notices[0]
+    assert commit[:12] in progress.notices[0]
+
+
 def test_offline_does_not_take_half_a_checkpoint_for_a_whole(hub, fetcher: Fetcher, files, tmp_path: Path, monkeypatch) -> None:
     from huggingface_hub import constants
 

@@ -122,13 +122,13 @@ def test_an_in_house_family_selects_the_folders_that_training_left(tmp_path: Pat
     make_checkpoint(tmp_path / "a" / "step3", model="demo-d8", step=3, params=100, final=False)
     make_checkpoint(tmp_path / "b" / "step9", model="demo-d96", step=9, params=9000, final=True)
     make_checkpoint(tmp_path / "b" / "step12.partial", model="demo-d96", step=12, params=9000, final=True)
-    finals = select(family="demo", runs=tmp_path)
+    finals = select(family="demo", checkpoints=tmp_path)
     assert [(entry.model, entry.step, entry.params) for entry in finals] == [("demo-d8", 9, 100), ("demo-d96", 9, 9000)]
-    assert [entry.step for entry in select(family="demo", runs=tmp_path, sizes="d8", revisions="all")] == [3, 9]
-    assert [entry.model for entry in select(family="demo", runs=tmp_path, sizes="1000..")] == ["demo-d96"]
+    assert [entry.step for entry in select(family="demo", checkpoints=tmp_path, sizes="d8", revisions="all")] == [3, 9]
+    assert [entry.model for entry in select(family="demo", checkpoints=tmp_path, sizes="1000..")] == ["demo-d96"]
     assert finals[0].flops == 6.0 * 100 * 90
 
 
 def test_an_in_house_family_that_is_not_trained_says_how(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="forecast train demo"):
-        select(family="demo", runs=tmp_path)
+        select(family="demo", checkpoints=tmp_path)

@@ -23,14 +23,16 @@ def register(app: typer.Typer) -> None:
 
 def families_command(
     name: Annotated[str | None, typer.Argument(help="One family; all when left out.", show_default=False)] = None,
-    runs: Annotated[Path, typer.Option("--runs", help="Folder with the checkpoints of in-house families.")] = Path("runs"),
+    checkpoints: Annotated[Path, typer.Option("--checkpoints", help="Folder that 'forecast train' writes to.")] = Path(
+        "checkpoints"
+    ),
     db: DbOption = DEFAULT_DB,
     json_output: JsonOption = False,
 ) -> None:
     """List families: sizes, checkpoints, compute range, what is already scored; with a name, each model and its facts."""
     from forecast.workflows.overview import family_overviews
 
-    overviews = family_overviews(db=db, names=[name] if name else [], runs=runs)
+    overviews = family_overviews(db=db, names=[name] if name else [], checkpoints=checkpoints)
     if json_output:
         print_json(overviews if name is None else overviews[0])
     elif name is None:
@@ -77,16 +79,13 @@ def _print_family(entry: FamilyOverview) -> None:
         cells += [f"{model.flops:.3g}" if model.flops else "?", str(model.checkpoints)]
         cells += [str(model.scored_checkpoints or "-"), ", ".join(model.scored_tasks) or "-"]
         table.add_row(*cells)
-    if not entry.models:
-        console.print(f"no checkpoint is trained yet: forecast train {entry.family}")
-        return
     console.print(table)
+    if entry.in_house and not entry.checkpoints:
+        console.print(f"nothing is trained yet: forecast train {entry.family}")
 
 
 def _size_range(entry: FamilyOverview) -> str:
     labels = list(dict.fromkeys(model.size for model in entry.models))
-    if not labels:
-        return "not trained yet"
     return labels[0] if len(labels) == 1 else f"{labels[0]}..{labels[-1]}"
 
 
