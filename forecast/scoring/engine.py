@@ -68,6 +68,11 @@ def score_plan(
     except UnsupportedAttentionError as reason:
         on_notice(f"scored the plain way, each input in full: {reason}")
         yield from score_plainly(checkpoint, plan, _budget(checkpoint, options), alone=False, name_request=name_request)
+    except torch.OutOfMemoryError as error:
+        raise CheckpointError(
+            f"scoring does not fit the memory of {checkpoint.device} even one position at a time",
+            remedy="use a narrower --dtype, or --device-map auto on several GPUs",
+        ) from error
 
 
 def _budget(checkpoint: LoadedCheckpoint, options: ScoringOptions) -> int:
@@ -98,7 +103,7 @@ def _score_packed(
     for batch in _batches_within_memory(packed, plan, _budget(checkpoint, options), _carry_limit(checkpoint), scores, greedy):
         rows = slice(batch.row_start, batch.row_stop)
         if not np.isfinite(scores[rows]).all():
-            _fail_on(plan, batch, scores, name_request)
+            _fail_on(checkpoint, plan, batch, scores, name_request)
         computed += len(batch.tokens)
         flops += cost.of_batch(batch)
         before, finished = finished, int(np.searchsorted(plan.completion, batch.row_stop))
@@ -187,11 +192,7 @@ def _compare_with_plain(checkpoint: LoadedCheckpoint, plan: ScoringPlan, done: S
         tokens += len(request.inputs)
         if tokens > _CHECKED_TOKENS and i != spread[0]:
             break
-        last = len(request.inputs)
-        row = PlainInput(
-            inputs=request.inputs, position=tuple(range(last - len(request.targets), last)), target=request.targets
-        )
-        expected = float(score_inputs(checkpoint.model, [row])[0].sum())
+        expected = float(score_inputs(checkpoint.model, [_as_plain(plan, int(done.request[i]))])[0].sum())
         difference = abs(expected - float(done.loglikelihood[i]))
         dtype = checkpoint.model.get_input_embeddings().weight.dtype
         allowed = TOLERANCE[dtype] * len(request.targets) ** 0.5
@@ -202,8 +203,25 @@ def _compare_with_plain(checkpoint: LoadedCheckpoint, plan: ScoringPlan, done: S
             )
 
 
-def _fail_on(plan: ScoringPlan, batch: Batch, scores: NDArray[np.float64], name_request: Callable[[int], str]) -> None:
-    bad = batch.row_start + int(np.flatnonzero(~np.isfinite(scores[batch.row_start : batch.row_stop]))[0])
-    position = int(np.flatnonzero(plan.tree.request_row == bad)[0])
-    request = int(np.searchsorted(plan.tree.request_start, position, side="right")) - 1
-    raise non_finite_error(name_request(request))
+def _fail_on(
+    checkpoint: LoadedCheckpoint,
+    plan: ScoringPlan,
+    batch: Batch,
+    scores: NDArray[np.float64],
+    name_request: Callable[[int], str],
+) -> None:
+    """Name the request whose own logits are no numbers: in a packed row a NaN spreads to its neighbours too."""
+    bad = batch.row_start + np.flatnonzero(~np.isfinite(scores[batch.row_start : batch.row_stop]))
+    positions = np.flatnonzero(np.isin(plan.tree.request_row, bad))
+    suspects = np.unique(np.searchsorted(plan.tree.request_start, positions, side="right") - 1).tolist()
+    for suspect in suspects:
+        row = _as_plain(plan, suspect)
+        if not bool(score_inputs(checkpoint.model, [row])[0].isfinite().all()):
+            raise non_finite_error(name_request(suspect))
+    raise non_finite_error(name_request(suspects[0]))
+
+
+def _as_plain(plan: ScoringPlan, index: int) -> PlainInput:
+    request = plan.requests[index]
+    last = len(request.inputs)
+    return PlainInput(inputs=request.inputs, position=tuple(range(last - len(request.targets), last)), target=request.targets)
