@@ -44,7 +44,7 @@ class Method(Protocol):
         """Fit every replicate."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AccuracyOnly:
     """Base of fitted methods without an NLL step."""
 

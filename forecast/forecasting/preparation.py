@@ -57,11 +57,8 @@ def choose_metric(ladder: Ladder, metric: str | None) -> str:
     return measured[0]
 
 
-def prepare(ladder: Ladder, *, metric: str, replicates: int, rng: np.random.Generator) -> Prepared:
-    """Clean, thin and resample a ladder.
-
-    Replicate 0 is the data; in the others every run has an exponential weight (Bayesian bootstrap, Rubin 1981,
-    doi:10.1214/aos/1176345338), and accuracies move by the part of their sampling error that models do not share.
+def prepare(ladder: Ladder, *, metric: str) -> Prepared:
+    """Clean and thin a ladder.
 
     Raises:
         NotForecastableError: fewer than two runs, or no spread in compute, remain.
@@ -95,7 +92,6 @@ def prepare(ladder: Ladder, *, metric: str, replicates: int, rng: np.random.Gene
             expected="runs that differ in compute",
         )
     sample = _thin(kept, runs, metric)
-    sample = _resample(sample, replicates, rng)
     return Prepared(
         sample=sample,
         metric=metric,
@@ -147,13 +143,14 @@ def _thin(ladder: Ladder, runs: tuple[str, ...], metric: str) -> Sample:
     items = np.where(np.isfinite(items) & (items > 0), items, DEFAULT_ITEMS)
     spread = np.clip(ladder.metrics[metric], 0.02, 0.98)
     with np.errstate(divide="ignore"):
+        log_params, log_tokens = mean(np.log(ladder.params)), mean(np.log(ladder.tokens))
         return Sample(
             log_flops=mean(log_c),
-            log_params=mean(np.log(ladder.params)),
-            log_tokens=mean(np.log(ladder.tokens)),
+            log_params=log_params,
+            log_tokens=log_tokens,
             run=run,
             is_final=is_final,
-            weight=_row_weights(run, is_final)[None, :],
+            weight=_row_weights(run, is_final, log_params, log_tokens)[None, :],
             accuracy=accuracy[None, :],
             sampling_sd=mean(np.sqrt(spread * (1 - spread) / items)),
             nll={name: mean(ladder.metrics[name])[None, :] for name in NLL_METRICS if name in ladder.metrics},
@@ -161,39 +158,22 @@ def _thin(ladder: Ladder, runs: tuple[str, ...], metric: str) -> Sample:
         )
 
 
-def _row_weights(run: IntArray, is_final: BoolArray) -> FloatArray:
-    """The end of a run weighs 1; its earlier checkpoints together weigh 1 more, for they carry learning-rate state."""
+MIDDLE_WEIGHT = 3.0
+"""All mid-schedule checkpoints of one run together, in decayed ends of runs, where ends alone cannot carry a fit."""
+MIDDLE_WEIGHT_BESIDE_ENDS = 0.3
+"""The same where they can: mid-schedule checkpoints carry learning-rate state, so they only steady it."""
+ENDS_NEEDED = 8
+
+
+def _row_weights(run: IntArray, is_final: BoolArray, log_params: FloatArray, log_tokens: FloatArray) -> FloatArray:
+    """The decayed end of a run weighs 1; its earlier checkpoints share a weight that depends on how many ends there are."""
+    ends = np.round(np.stack([log_params, log_tokens], axis=1)[is_final], 1)
+    enough = len(ends) >= ENDS_NEEDED and np.unique(ends[:, 0]).size >= 2 and np.unique(ends[:, 1]).size >= 3
+    enough = enough and np.unique(np.round(ends[:, 1] - ends[:, 0], 1)).size >= 3
+    share = MIDDLE_WEIGHT_BESIDE_ENDS if enough else MIDDLE_WEIGHT
     weight = np.ones(run.size)
     for r in np.unique(run):
-        rows = run == r
-        middle = rows & ~is_final
-        weight[middle] = 1.0 / max(1, int(middle.sum()))
+        middle = (run == r) & ~is_final
+        count = int(middle.sum())
+        weight[middle] = min(1.0, share / max(1, count))
     return weight
-
-
-SHARED_ITEM_VARIANCE = 0.5
-"""Share of the sampling variance that models have in common, because they answer the same items."""
-
-
-def _resample(sample: Sample, replicates: int, rng: np.random.Generator) -> Sample:
-    extra = max(0, replicates - 1)
-    if extra == 0:
-        return sample
-    run_weight = rng.exponential(size=(extra, sample.n_runs))
-    run_weight /= run_weight.mean(axis=1, keepdims=True)
-    weight = np.vstack([sample.weight, sample.weight * run_weight[:, sample.run]])
-    own = np.sqrt(1 - SHARED_ITEM_VARIANCE) * rng.standard_normal((extra, sample.n_runs))[:, sample.run]
-    noise = own * sample.sampling_sd
-    accuracy = np.vstack([sample.accuracy, np.clip(sample.accuracy + noise, 0.0, 1.0)])
-    return Sample(
-        log_flops=sample.log_flops,
-        log_params=sample.log_params,
-        log_tokens=sample.log_tokens,
-        run=sample.run,
-        is_final=sample.is_final,
-        weight=weight,
-        accuracy=accuracy,
-        sampling_sd=sample.sampling_sd,
-        nll={name: np.repeat(column, replicates, axis=0) for name, column in sample.nll.items()},
-        chance=sample.chance,
-    )

@@ -14,6 +14,18 @@ IntArray = NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Points:
+    """Where to predict: K points. Unknown numbers are NaN."""
+
+    log_flops: FloatArray
+    """(K,)."""
+    log_params: FloatArray
+    """(K,)."""
+    log_tokens: FloatArray
+    """(K,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """M rows of a ladder, and B replicates of their responses and weights; replicate 0 is the data as measured.
 
@@ -40,7 +52,6 @@ class Sample:
     """Smooth metric -> (B, M)."""
     chance: float
     """Accuracy of guessing; NaN when unknown."""
-    n_choices_loss: float = float("nan")
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -60,6 +71,19 @@ class Sample:
     def floor(self) -> float:
         """Where accuracy starts: chance, or when that is unknown the lowest value seen."""
         return self.chance if np.isfinite(self.chance) else float(max(0.0, np.min(self.accuracy[0])))
+
+    @property
+    def points(self) -> Points:
+        """Where the rows lie."""
+        return Points(log_flops=self.log_flops, log_params=self.log_params, log_tokens=self.log_tokens)
+
+    def lacks_params_tokens(self) -> str | None:
+        """Say why a law in N and D cannot be fitted, or None."""
+        if not (np.isfinite(self.log_params) & np.isfinite(self.log_tokens)).all():
+            return "parameters or tokens of some checkpoints are unknown"
+        if np.unique(np.round(self.log_params, 3)).size < 2:
+            return "all checkpoints have the same number of parameters"
+        return None
 
     def rows(self, keep: BoolArray | IntArray) -> Sample:
         """Return the named rows."""
@@ -90,15 +114,3 @@ class Sample:
             nll={name: column[:1] for name, column in self.nll.items()},
             chance=self.chance,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Points:
-    """Where to predict: K points. Unknown numbers are NaN."""
-
-    log_flops: FloatArray
-    """(K,)."""
-    log_params: FloatArray
-    """(K,)."""
-    log_tokens: FloatArray
-    """(K,)."""

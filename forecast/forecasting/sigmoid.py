@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.core.observations import FloatArray
+from forecast.forecasting.accuracy_law import ACCURACY_NOISE, FLOOR_SD
 from forecast.forecasting.batch_solver import solve_batch
 from forecast.forecasting.sample import Sample
 from forecast.forecasting.smooth_law import residual_noise
 
-FLOOR_SD = 0.03
-"""How far a benchmark's floor lies from the chance of guessing: small models fall below it on some."""
 CEILING = (1.0, 0.05)
 """Mean and sd of the ceiling: accuracies far below it cannot tell, so the prior does."""
-ACCURACY_NOISE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ from forecast.core.observations import FloatArray
 from forecast.forecasting.batch_solver import solve_batch
 from forecast.forecasting.sample import Points, Sample
 
-LOG_EXPONENT_IN_COMPUTE = (np.log(0.16), 0.5)
-"""Mean and sd of log alpha: exponents of loss in compute lie between 0.05 and 0.4; 0.16 = alpha beta/(alpha + beta) at
-Besiroglu 2024's alpha .35, beta .37 (arXiv:2404.10102) is .18, Kaplan 2020's with E = 0 is .05."""
+LOG_EXPONENT_IN_COMPUTE = (np.log(0.15), 0.4)
+"""Mean and sd of log alpha: with exponents .35 and .37 in N and D (Besiroglu 2024, arXiv:2404.10102) the best exponent in C is
+alpha beta / (alpha + beta) = .18; Kaplan 2020 (arXiv:2001.08361) without irreducible loss has .05."""
 LOG_EXPONENT_IN_SIZE = (np.log(0.3), 0.3)
 """The same for N and D: Hoffmann 2022 .34 and .28, Besiroglu 2024 .35 and .37."""
-IRREDUCIBLE_LOGIT = (0.5, 1.0)
-"""Mean and sd of logit(E / smallest value seen)."""
+IRREDUCIBLE_LOGIT = (0.0, 1.0)
+"""Mean and sd of logit(E / smallest value seen): about half of what is left, loosely."""
 RELATIVE_NOISE = 0.01
 """Residual scatter of log NLL between runs that a fit starts from."""
 
@@ -62,24 +62,20 @@ class ParamsTokensLaw:
         return result
 
 
-def _points(sample: Sample) -> Points:
-    return Points(log_flops=sample.log_flops, log_params=sample.log_params, log_tokens=sample.log_tokens)
-
-
 def fit_compute_law(sample: Sample, response: FloatArray) -> ComputeLaw:
     """Fit log value by least squares with priors on the exponent and the irreducible share."""
-    scale = np.min(np.abs(response), axis=1)
+    scale = np.maximum(np.min(response, axis=1), 1e-9)
     log_c0 = float(np.max(sample.log_flops))
     batch = response.shape[0]
     mean = np.array([IRREDUCIBLE_LOGIT[0], -1.0, LOG_EXPONENT_IN_COMPUTE[0]])
     sd = np.array([IRREDUCIBLE_LOGIT[1], 3.0, LOG_EXPONENT_IN_COMPUTE[1]])
     weight = np.sqrt(sample.weight)
-    target = np.log(response)
+    target = np.log(np.maximum(response, 1e-9))
 
     def solve(noise: FloatArray, start: FloatArray) -> FloatArray:
         def residuals(theta: FloatArray) -> FloatArray:
             law = ComputeLaw(parameters=theta, log_c0=log_c0, scale=scale)
-            difference: FloatArray = (np.log(law.value(_points(sample))) - target) * weight / noise[:, None]
+            difference: FloatArray = (np.log(law.value(sample.points)) - target) * weight / noise[:, None]
             return difference
 
         return solve_batch(residuals, start, prior_mean=mean, prior_sd=sd).parameters
@@ -89,24 +85,24 @@ def fit_compute_law(sample: Sample, response: FloatArray) -> ComputeLaw:
     for _ in range(2):
         start = solve(noise, start)
         law = ComputeLaw(parameters=start, log_c0=log_c0, scale=scale)
-        noise = residual_noise(np.log(law.value(_points(sample))) - target, sample.weight, RELATIVE_NOISE)
+        noise = residual_noise(np.log(law.value(sample.points)) - target, sample.weight, RELATIVE_NOISE)
     return ComputeLaw(parameters=solve(noise, start), log_c0=log_c0, scale=scale)
 
 
 def fit_params_tokens_law(sample: Sample, response: FloatArray) -> ParamsTokensLaw:
     """As `fit_compute_law`, in N and D."""
-    scale = np.min(np.abs(response), axis=1)
+    scale = np.maximum(np.min(response, axis=1), 1e-9)
     log_n0, log_d0 = float(np.max(sample.log_params)), float(np.max(sample.log_tokens))
     batch = response.shape[0]
     mean = np.array([IRREDUCIBLE_LOGIT[0], -1.5, -1.5, LOG_EXPONENT_IN_SIZE[0], LOG_EXPONENT_IN_SIZE[0]])
     sd = np.array([IRREDUCIBLE_LOGIT[1], 3.0, 3.0, LOG_EXPONENT_IN_SIZE[1], LOG_EXPONENT_IN_SIZE[1]])
     weight = np.sqrt(sample.weight)
-    target = np.log(response)
+    target = np.log(np.maximum(response, 1e-9))
 
     def solve(noise: FloatArray, start: FloatArray) -> FloatArray:
         def residuals(theta: FloatArray) -> FloatArray:
             law = ParamsTokensLaw(parameters=theta, log_n0=log_n0, log_d0=log_d0, scale=scale)
-            difference: FloatArray = (np.log(law.value(_points(sample))) - target) * weight / noise[:, None]
+            difference: FloatArray = (np.log(law.value(sample.points)) - target) * weight / noise[:, None]
             return difference
 
         return solve_batch(residuals, start, prior_mean=mean, prior_sd=sd).parameters
@@ -116,7 +112,7 @@ def fit_params_tokens_law(sample: Sample, response: FloatArray) -> ParamsTokensL
     for _ in range(2):
         start = solve(noise, start)
         law = ParamsTokensLaw(parameters=start, log_n0=log_n0, log_d0=log_d0, scale=scale)
-        noise = residual_noise(np.log(law.value(_points(sample))) - target, sample.weight, RELATIVE_NOISE)
+        noise = residual_noise(np.log(law.value(sample.points)) - target, sample.weight, RELATIVE_NOISE)
     return ParamsTokensLaw(parameters=solve(noise, start), log_n0=log_n0, log_d0=log_d0, scale=scale)
 
 

@@ -11,9 +11,9 @@ from forecast.forecasting.method import AccuracyOnly, Fitted
 from forecast.forecasting.sample import Points, Sample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Repeated(AccuracyOnly):
-    value: FloatArray = None  # type: ignore[assignment]  # set by the only caller
+    value: FloatArray
 
     def accuracy(self, points: Points) -> FloatArray:
         """The same value everywhere."""

@@ -1,0 +1,128 @@
+"""Whether a benchmark can be forecast from these runs, with the reasons in sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.core.forecasts import Verdict
+from forecast.forecasting.predictive import DEGREES, Predictive
+from forecast.forecasting.rolling_origin import run_ends
+from forecast.forecasting.sample import Sample
+
+LARGE_ERROR = 0.05
+"""What counts as a wrong forecast: five accuracy points."""
+LIKELY, POSSIBLE = 0.5, 0.15
+"""Probability of a large error from which a forecast is not-predictable, and from which it is uncertain."""
+BEYOND = 1.5
+"""Targets further than this multiple of the furthest back-test are beyond the validated span."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A verdict and why."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    risk: float
+    """Probability of an error above five points, by the predictive distribution."""
+
+
+def chance_of_large_error(scale: float) -> float:
+    """P(|t_5| > 0.05 / scale).
+
+    >>> round(chance_of_large_error(0.05), 2)
+    0.36
+    """
+    from scipy import stats
+
+    return float(2.0 * stats.t.sf(LARGE_ERROR / max(scale, 1e-9), DEGREES))
+
+
+def at_chance(sample: Sample) -> bool:
+    """Whether no run is above guessing by more than twice its sampling error."""
+    ends = run_ends(sample)
+    if not np.isfinite(sample.chance):
+        return False
+    return bool(np.all(sample.accuracy[0][ends] < sample.chance + 2.0 * sample.sampling_sd[ends]))
+
+
+def judge(sample: Sample, predictive: Predictive, index: int, target_distance: float) -> Judgement:
+    """Judge point `index` of a prediction."""
+    ends = run_ends(sample)
+    values = sample.accuracy[0][ends]
+    scale = float(predictive.scale[index])
+    risk = chance_of_large_error(scale)
+    fatal: list[str] = []
+    doubts: list[str] = []
+    if np.ptp(values) < 1e-9:
+        fatal.append(f"All {len(ends)} runs have the same accuracy ({values[0]:.1%}), so nothing says how it will change.")
+    elif at_chance(sample):
+        fatal.append(
+            f"Every run is at chance ({sample.chance:.1%}): these runs do not say when the benchmark starts to be solved."
+        )
+    if len(ends) < 3:
+        fatal.append(f"Only {len(ends)} runs were fitted; a curve through them cannot be checked.")
+    doubts += _doubts(sample, predictive, ends, index)
+    span = float(np.ptp(sample.log_flops))
+    if target_distance > 0 and not predictive.origins:
+        doubts.append("No back-test was possible inside these runs, so the interval rests on other families' errors alone.")
+    elif target_distance > BEYOND * predictive.validated and target_distance > 0:
+        doubts.append(
+            f"The target lies {np.exp(target_distance):.3g}x beyond the largest run; back-tests reach only"
+            f" {np.exp(predictive.validated):.3g}x."
+        )
+    if target_distance > max(1.5 * span, np.log(30.0)):
+        fatal.append(
+            f"The target lies {np.exp(target_distance):.3g}x beyond runs that span only {np.exp(span):.3g}x in compute."
+        )
+    if risk > LIKELY:
+        fatal.append(f"An error above 5 points has a probability of {risk:.0%}.")
+    elif risk > POSSIBLE:
+        doubts.append(f"An error above 5 points has a probability of {risk:.0%}.")
+    if fatal:
+        return Judgement(verdict=Verdict.NOT_PREDICTABLE, reasons=tuple(fatal + doubts), risk=risk)
+    if doubts:
+        return Judgement(verdict=Verdict.UNCERTAIN, reasons=tuple(doubts), risk=risk)
+    reasons = [f"An error above 5 points has a probability of only {risk:.1%}."]
+    if predictive.origins:
+        error, naive = _errors(predictive)
+        reasons.append(
+            f"In {len(predictive.origins)} back-tests the mean error was {100 * error:.1f} points,"
+            f" against {100 * naive:.1f} for repeating the last value."
+        )
+    return Judgement(verdict=Verdict.PREDICTABLE, reasons=tuple(reasons), risk=risk)
+
+
+def _errors(predictive: Predictive) -> tuple[float, float]:
+    error = float(np.mean([np.mean(np.abs(o.point - o.truth)) for o in predictive.origins]))
+    naive = float(np.mean([np.mean(np.abs(o.persistence - o.truth)) for o in predictive.origins]))
+    return error, naive
+
+
+def _doubts(sample: Sample, predictive: Predictive, ends: np.ndarray[tuple[int], np.dtype[np.intp]], index: int) -> list[str]:
+    doubts = []
+    values, compute = sample.accuracy[0][ends], sample.log_flops[ends]
+    noise = float(np.sqrt(np.mean(np.square(predictive.ensemble.accuracy(sample.points)[0][ends] - values))))
+    signal = float(values[np.argmax(compute)] - np.min(values))
+    if signal < 2.0 * noise:
+        doubts.append(f"Scatter about the curve ({100 * noise:.1f} points) is as large as the progress over the runs.")
+    if len(ends) >= 4 and np.ptp(values) > 0:
+        from scipy import stats
+
+        rank = float(stats.spearmanr(compute, values).statistic)
+        if rank < 0.5:
+            doubts.append(f"Accuracy does not rise steadily with compute (rank correlation {rank:.2f}).")
+    if predictive.origins:
+        error, naive = _errors(predictive)
+        if error > naive and error > 0.01:
+            doubts.append(
+                f"In back-tests the curve was worse than repeating the last value ({100 * error:.1f} against"
+                f" {100 * naive:.1f} points)."
+            )
+    if np.isfinite(sample.chance):
+        top = float(values[np.argmax(compute)])
+        if top < sample.chance + 0.1 * (1 - sample.chance) and float(predictive.point[index]) > top + 0.1:
+            doubts.append("The runs only begin to leave chance, so the middle of the sigmoid is not identified.")
+    return doubts
