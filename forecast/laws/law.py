@@ -93,6 +93,8 @@ class Law(ABC):
     """Whether y lies in [0, 1]: only then are binomial losses meant."""
     linear: ClassVar[tuple[str, ...]] = ()
     """Parameters in which the law is linear when the others are held: they are eliminated by linear least squares."""
+    costly: ClassVar[bool] = False
+    """Whether a prediction is itself iterative: then only the starts that lead after some steps are polished to the end."""
     typical: ClassVar[Mapping[str, float]]
     """Plausible constants: for examples and for checks on synthetic data; never a prior."""
     published: ClassVar[tuple[PublishedFit, ...]] = ()

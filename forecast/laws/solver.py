@@ -24,6 +24,8 @@ STARTS = 48
 AGREEMENT = 1e-7
 _POLISH_ROWS = 20_000
 """More rows than this are polished on a thinned set first, and only the best starts on all."""
+_ROUGH_STEPS = 20
+"""Steps after which starts of a costly law are compared."""
 _CELLS = 6_000_000
 """Batch x rows x parameters held at once."""
 
@@ -154,6 +156,9 @@ def search(
         small = objective.take(thin(objective.x, _POLISH_ROWS // 4))
         rough = polish(small, u)
         u = rough.u[np.argsort(rough.value, kind="stable")[:3]]
+    elif objective.law.costly:
+        rough = polish(objective, u, max_iterations=_ROUGH_STEPS)
+        u = rough.u[np.argsort(rough.value, kind="stable")[: max(8, len(u) // 4)]]
     minima = polish(objective, u)
     if not np.any(np.isfinite(minima.value)):
         raise FitError(

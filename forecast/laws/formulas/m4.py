@@ -29,6 +29,7 @@ class M4(Law):
         Parameter(name="c", meaning="exponent, negative", lower=-10.0, upper=-1e-4, role=Role.EXPONENT),
     )
     space = Space.LOG
+    costly = True
     typical = constants(e_inf=0.1, e_0=1.0, alpha=0.8, beta=3e3, c=-0.5)
 
     def starts(self, x: FloatArray, y: FloatArray) -> FloatArray:
