@@ -31,6 +31,12 @@ def evaluate_command(
     sizes: Annotated[str, typer.Option("--sizes", help="E.g. 70m..1.4b or 70m,410m; all when left out.")] = "",
     revisions: Annotated[str, typer.Option("--revisions", help="final, log:12, 1000,2000, 1000..8000 or all.")] = "final",
     subset: Annotated[str, typer.Option("--subset", help="Part of a family that has parts.")] = "",
+    checkpoints: Annotated[Path, typer.Option("--checkpoints", help="Folder that 'forecast train' writes to.")] = Path(
+        "checkpoints"
+    ),
+    cache_limit: Annotated[
+        str | None, typer.Option("--cache-limit", help="Most that downloads may hold, e.g. 20GB: scored ones are deleted.")
+    ] = None,
     num_fewshot: Annotated[
         int | None, typer.Option("--num-fewshot", "-k", min=0, help="Examples before each question.")
     ] = None,
@@ -54,7 +60,7 @@ def evaluate_command(
     quiet: QuietOption = False,
 ) -> None:
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
-    from forecast.hub import Fetcher
+    from forecast.hub import Fetcher, parse_bytes
     from forecast.workflows.evaluate import evaluate
     from forecast.workflows.selection import select
 
@@ -64,6 +70,7 @@ def evaluate_command(
         sizes=sizes,
         revisions=revisions,
         subset=subset,
+        checkpoints=checkpoints,
         params=None if params is None else int(params),
         tokens=None if tokens is None else int(tokens),
         flops=flops,
@@ -85,7 +92,7 @@ def evaluate_command(
         fewshot_seed=fewshot_seed,
         skip_empty=skip_empty,
         device_map=device_map,
-        fetcher=Fetcher(progress=progress),
+        fetcher=Fetcher(progress=progress, cache_limit_bytes=parse_bytes(cache_limit) if cache_limit else None),
         progress=progress,
     )
     if json_output:
