@@ -26,7 +26,7 @@ class Llama3Tokens(PowerShape):
         PublishedFit(
             source="Llama 3, figure 3",
             params={"A": 0.299, "alpha": 0.537},
-            note="with these, 3.8e25 FLOPs give the printed 16.55 T tokens",
+            note="with these, 3.8e25 FLOPs give 16.3 T tokens; the text says 16.55 T",
         ),
     )
     linear = ("A",)
