@@ -9,7 +9,10 @@ from typing import Any
 import torch
 import transformers
 from lm_eval.models.utils import resolve_max_length
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
 from forecast.core.errors import CheckpointError, UsageError
 
@@ -29,6 +32,8 @@ class LoadedCheckpoint:
     params_non_embedding: int
     architecture: str
     device: str
+    masked: bool = False
+    """A masked language model: scored by pseudo-log-likelihood, never mixed with autoregressive scores."""
 
 
 def settle_device(device: str) -> str:
@@ -85,33 +90,72 @@ def load_checkpoint(folder: Path, *, dtype: str, device: str, device_map: str | 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     tokenizer = load_tokenizer(folder)
-    try:
-        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{folder}/config.json: {_first_line(error)}", expected="a known model type") from error
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False):
+    config = _load_config(folder)
+    masked = is_masked(config)
+    if not masked and (
+        config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False)
+    ):
         raise CheckpointError(
             f"{folder} holds a model of type '{config.model_type}'",
-            expected="a causal language model",
+            expected="a causal or masked language model",
             remedy="other kinds can be scored with --backend lm-eval:NAME,ARGS",
         )
-    model = _load_model(folder, config, dtype=dtype, device=device, device_map=device_map)
+    model_class = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
+    model = _load_model(folder, config, model_class, dtype=dtype, device=device, device_map=device_map)
     embeddings = _embedding_parameters(model)
     total = sum(parameter.numel() for parameter in model.parameters())
     return LoadedCheckpoint(
         model=model,
         tokenizer=tokenizer,
-        max_length=resolve_max_length(model.config, tokenizer),
+        max_length=masked_window(model, tokenizer) if masked else resolve_max_length(model.config, tokenizer),
         params=total,
         params_non_embedding=total - embeddings,
         architecture=str(config.model_type),
         device=device,
+        masked=masked,
     )
 
 
-def _load_model(folder: Path, config: Any, *, dtype: str, device: str, device_map: str | None) -> Any:
+def holds_masked_model(folder: Path) -> bool:
+    """Whether a folder's configuration is that of a masked language model.
+
+    Raises:
+        CheckpointError: the configuration is of no known model type.
+    """
+    return is_masked(_load_config(folder))
+
+
+def _load_config(folder: Path) -> Any:
     try:
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+        return transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{folder}/config.json: {_first_line(error)}", expected="a known model type") from error
+
+
+def is_masked(config: Any) -> bool:
+    """Whether a configuration is that of a masked language model (BERT-like), not of a causal one of the same type."""
+    if getattr(config, "is_encoder_decoder", False) or getattr(config, "is_decoder", False):
+        return False
+    names = config.architectures or []
+    if config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return False
+    return not names or any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in names)
+
+
+def masked_window(model: Any, tokenizer: Any) -> int:
+    """Tokens that a masked model may see, special ones counted: RoBERTa-like position tables begin after the padding index."""
+    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
+    sizes = [
+        table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        for table in tables
+        if isinstance(table, torch.nn.Embedding)
+    ]
+    return min([int(resolve_max_length(model.config, tokenizer)), int(tokenizer.model_max_length), *sizes])
+
+
+def _load_model(folder: Path, config: Any, model_class: Any, *, dtype: str, device: str, device_map: str | None) -> Any:
+    try:
+        model, info = model_class.from_pretrained(
             str(folder),
             config=config,
             dtype=DTYPES[dtype],

@@ -108,7 +108,7 @@ def _stem(path: Path) -> str:
     >>> _stem(Path("sets/english.val.txt.xz"))
     'english.val'
     """
-    return re.sub(r"(\.(txt|text))?(\.(gz|xz))?$", "", path.name) or path.name
+    return re.sub(r"(\.(txt|text|md))?(\.(gz|xz))?$", "", path.name) or path.name
 
 
 def _read_bytes(path: Path) -> bytes:
