@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from forecast.core.errors import HubError, UsageError
+from forecast.core.errors import HubError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
+from forecast.hub.background import BackgroundDownload
 from forecast.hub.cache import RepoCache, default_cache_folder, present_bytes, snapshot_bytes
+from forecast.hub.cache_limit import CacheShelf, CheckpointKey
 from forecast.hub.download import Source, download_file
 from forecast.hub.failures import HubUnreachableError, call
 from forecast.hub.listing import Listing, Needed, choose_files, make_listing
@@ -34,33 +36,6 @@ class FetchPreview:
     def missing_bytes(self) -> int:
         """Bytes still to be downloaded."""
         return self.total_bytes - self.present_bytes
-
-
-class _Background:
-    """One download in a daemon thread: an interrupted program ends at once, and what is on disk is resumed."""
-
-    def __init__(self, action: Callable[[], Path]) -> None:
-        self._result: Path | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(action,), name="forecast-prefetch", daemon=True)
-        self._thread.start()
-
-    def _run(self, action: Callable[[], Path]) -> None:
-        try:
-            self._result = action()
-        except BaseException as error:  # noqa: BLE001  handed to whoever asks for the result
-            self._error = error
-
-    def wait(self) -> Path:
-        """Return the folder, or raise what the download raised."""
-        while self._thread.is_alive():
-            # Short joins keep Ctrl-C answered.
-            self._thread.join(timeout=0.2)
-        if self._error is not None:
-            raise self._error
-        if self._result is None:
-            raise HubError("a download ended without a result", remedy="run the command again (it resumes)")
-        return self._result
 
 
 class Fetcher:
@@ -100,13 +75,12 @@ class Fetcher:
             timeout_seconds=float(constants.HF_HUB_DOWNLOAD_TIMEOUT),
             sleep=sleep,
         )
-        self._limit = cache_limit_bytes
+        self._shelf = CacheShelf(self._cache_folder, limit_bytes=cache_limit_bytes)
         self._trusted = frozenset(trust_remote_code)
         self._progress = progress or SilentProgress()
         self._plan: list[CheckpointRequest] = []
-        self._background: dict[tuple[str, str], _Background] = {}
-        self._pinned: dict[tuple[str, str], tuple[str, Needed | None]] = {}
-        self._used: list[tuple[str, str]] = []
+        self._background: dict[CheckpointKey, BackgroundDownload] = {}
+        self._pinned: dict[CheckpointKey, tuple[str, Needed | None]] = {}
         self._lock = threading.Lock()
 
     def plan(self, requests: Sequence[CheckpointRequest]) -> None:
@@ -135,13 +109,16 @@ class Fetcher:
         key = _key(request)
         with self._lock:
             background = self._background.pop(key, None)
-        if not is_local(request):
-            folder = background.wait() if background is not None else self._download(request, self._progress)
-            if key not in self._used:
-                self._used.append(key)
-        else:
+        if is_local(request):
             folder = Path(request.source)
-        self._evict(keep={key})
+        elif background is not None:
+            folder = background.wait()
+        else:
+            self._make_room(request)
+            folder = self._download(request, self._progress)
+        if not is_local(request):
+            self._shelf.use(key, folder)
+        self._shelf.evict(keep={key}, room=0)
         following = self._next_after(request)
         if following is not None:
             self.prefetch(following)
@@ -153,7 +130,7 @@ class Fetcher:
         with self._lock:
             if is_local(request) or key in self._background or not self._has_room(request):
                 return
-            self._background[key] = _Background(lambda: self._download(request, SilentProgress()))
+            self._background[key] = BackgroundDownload(lambda: self._download(request, SilentProgress()))
 
     def preview(self, request: CheckpointRequest) -> FetchPreview:
         """Say what fetching would download, without doing it.
@@ -248,39 +225,27 @@ class Fetcher:
         following = keys.index(_key(request)) + 1
         return self._plan[following] if following < len(self._plan) else None
 
-    def _held_bytes(self) -> int:
-        return sum(snapshot_bytes(folder) for folder in self._held().values())
-
-    def _held(self) -> dict[tuple[str, str], Path]:
-        """Used checkpoints that are still on the disk, oldest first."""
-        held = {}
-        for key in self._used:
-            commit, _ = self._pinned[key]
-            folder = RepoCache(root=self._cache_folder, hub_id=key[0]).snapshot(commit)
-            if folder.is_dir():
-                held[key] = folder
-        return held
+    def _make_room(self, request: CheckpointRequest) -> None:
+        needed = self._missing_bytes(request)
+        if not self._shelf.could_hold(needed):
+            raise HubError(
+                f"{_subject(request)} needs {needed:,} bytes, and --cache-limit allows {self._shelf.limit_bytes:,}",
+                remedy="raise the limit, or leave this checkpoint out",
+            )
+        self._shelf.evict(keep={_key(request)}, room=needed)
 
     def _has_room(self, request: CheckpointRequest) -> bool:
-        if self._limit is None:
+        if self._shelf.limit_bytes is None:
             return True
         try:
-            _, needed = self._pin(request)
+            return self._shelf.has_room(self._missing_bytes(request))
         except HubError:
             # Let the turn of this checkpoint report it.
             return False
-        return self._held_bytes() + (needed.total_bytes if needed else 0) <= self._limit
 
-    def _evict(self, *, keep: set[tuple[str, str]]) -> None:
-        """Delete what was used before, oldest first, while the limit is exceeded; never what was there before this program."""
-        if self._limit is None:
-            return
-        for key, folder in self._held().items():
-            if self._held_bytes() <= self._limit:
-                return
-            cache = RepoCache(root=self._cache_folder, hub_id=key[0])
-            if key not in keep and cache.was_fetched(folder.name):
-                cache.evict(folder.name)
+    def _missing_bytes(self, request: CheckpointRequest) -> int:
+        commit, needed = self._pin(request)
+        return sum(file.size for file in self._cache(request).missing(commit, needed.files)) if needed is not None else 0
 
 
 def is_local(request: CheckpointRequest) -> bool:
@@ -288,25 +253,7 @@ def is_local(request: CheckpointRequest) -> bool:
     return Path(request.source).is_dir()
 
 
-def parse_bytes(text: str) -> int:
-    """Read a size such as `20GB`, `500M` or `1.5 TiB`.
-
-    >>> parse_bytes("20GB"), parse_bytes("1 KiB")
-    (20000000000, 1024)
-
-    Raises:
-        UsageError: no size.
-    """
-    import re
-
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
-    if match is None or float(match[1]) <= 0:
-        raise UsageError(f"'{text}' is no size", expected="e.g. 20GB")
-    power = " kmgt".index(match[2].lower()) if match[2] else 0
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
-
-
-def _key(request: CheckpointRequest) -> tuple[str, str]:
+def _key(request: CheckpointRequest) -> CheckpointKey:
     return (request.source, request.revision)
 
 

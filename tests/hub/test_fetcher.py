@@ -344,6 +344,21 @@ def test_the_cache_limit_evicts_what_is_scored_and_nothing_else(hub, files, tmp_
     assert left <= {commits[0], commits[2], commits[3]}
 
 
+def test_the_cache_never_holds_more_than_its_limit(hub, files, tmp_path: Path) -> None:
+    for step in range(6):
+        hub.add(REPO, f"step{step}", {**files, "model.safetensors": bytes([step]) * 100_000})
+    requests = [request(f"step{step}") for step in range(6)]
+    fetcher = Fetcher(cache_folder=tmp_path, endpoint=hub.endpoint, cache_limit_bytes=150_000)
+    fetcher.plan(requests)
+    for entry in requests:
+        assert (fetcher.fetch(entry) / "model.safetensors").stat().st_size == 100_000
+        blobs = [path.stat().st_size for path in (tmp_path / "models--lab--tiny" / "blobs").iterdir()]
+        assert sum(blobs) <= 150_000
+    tiny = Fetcher(cache_folder=tmp_path / "other", endpoint=hub.endpoint, cache_limit_bytes=50_000)
+    with pytest.raises(HubError, match=r"needs 102,0\d\d bytes, and --cache-limit allows 50,000"):
+        tiny.fetch(requests[0])
+
+
 def test_a_local_folder_passes_through(tmp_path: Path, fetcher: Fetcher) -> None:
     local = CheckpointRequest(source=str(tmp_path))
     assert fetcher.fetch(local) == tmp_path
