@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from forecast.core.errors import ForecastError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
-from forecast.core.records import CheckpointRequest, RunCounters, RunStatus
+from forecast.core.records import CheckpointRequest
 from forecast.hub import Fetcher
-from forecast.scoring.checkpoint_files import checkpoint_identity, read_config, tokenizer_identity
 from forecast.scoring.checkpoint_loading import settle_device, settle_dtype
-from forecast.scoring.checkpoint_sweep import CheckpointSweep
 from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED, render_task
 from forecast.scoring.requests import RenderedTask
 from forecast.scoring.task_source import load_tasks
 from forecast.scoring.text_files import render_text_files
 from forecast.store import Store
-from forecast.workflows.evaluate_checkpoint import OpenedRun, PlanCache, score_checkpoint
-from forecast.workflows.evaluate_records import ResultStore, ScoringSettings, describe_checkpoint, make_run
-from forecast.workflows.sibling_check import SiblingCheck
+from forecast.workflows.evaluate_family import FamilySweep
+from forecast.workflows.evaluate_records import ResultStore, ScoringSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +68,7 @@ def evaluate(
     fewshot_seed: int = LM_EVAL_FEWSHOT_SEED,
     skip_empty: bool = False,
     device_map: str | None = None,
+    backend: str = "native",
     fetcher: Fetcher | None = None,
     progress: Progress | None = None,
     store: ResultStore | None = None,
@@ -93,6 +91,7 @@ def evaluate(
         fewshot_seed: seed of the examples' draw.
         skip_empty: leave items with an empty choice out instead of refusing the task.
         device_map: transformers' `device_map`, for models larger than one GPU.
+        backend: `native`, or `lm-eval:NAME,ARGS` to send the requests through a model of lm-eval's registry.
         fetcher: brings hub checkpoints to local folders; one with the hub's usual settings when not given.
         progress: where bars and notices go.
         store: opened store, for callers that already hold one.
@@ -114,6 +113,7 @@ def evaluate(
         token_budget=token_budget,
         deterministic=deterministic,
         device_map=device_map,
+        backend=backend,
     )
     rendered = _render_all(
         tasks, num_fewshot, limit, include_path, data_dir, fewshot_seed, skip_empty=skip_empty, progress=progress
@@ -122,30 +122,19 @@ def evaluate(
     store = store or Store(db)
     failures: list[FailedCheckpoint] = []
     run_ids: list[str] = []
-    counters: dict[str, RunCounters] = {}
-    family = _Family(requests, rendered, settings, store, fetcher or Fetcher(progress=progress), progress)
+    family = FamilySweep(requests, rendered, settings, store, fetcher or Fetcher(progress=progress), progress)
     with progress.stage("checkpoints", len(requests)) as family_bar:
         for request in requests:
             family_bar.describe(request.model or request.source)
             try:
-                done = family.evaluate(request)
-                run_ids.extend(done)
-                counters.update(done)
+                run_ids.extend(family.evaluate(request))
             except ForecastError as error:
                 failures.append(FailedCheckpoint(source=request.source, error=str(error)))
                 progress.notice(f"{request.source} failed: {error}")
             store.commit()
             family_bar.advance()
-    rows = tuple(_with_counters(row, counters) for row in store.score_rows(run_ids)) if run_ids else ()
+    rows = tuple(store.score_rows(run_ids)) if run_ids else ()
     return EvaluationReport(rows=rows, failures=tuple(failures))
-
-
-def _with_counters(row: dict[str, object], counters: Mapping[str, RunCounters]) -> dict[str, object]:
-    """Add what this evaluation cost; the store's own numbers stand where it computed nothing."""
-    found = counters.get(str(row["run_id"]))
-    if found is None:
-        return row
-    return {**row, **{entry.name: getattr(found, entry.name) for entry in fields(found)}}
 
 
 def _render_all(
@@ -178,64 +167,3 @@ def _render_all(
             )
             bar.advance()
     return rendered
-
-
-class _Family:
-    """Evaluates one checkpoint after the other; what they share (plan, module, fetched-ahead files) is kept between them."""
-
-    def __init__(
-        self,
-        requests: Sequence[CheckpointRequest],
-        rendered: Sequence[RenderedTask],
-        settings: ScoringSettings,
-        store: ResultStore,
-        fetcher: Fetcher,
-        progress: Progress,
-    ) -> None:
-        self._rendered = rendered
-        self._settings = settings
-        self._store = store
-        self._fetcher = fetcher
-        self._progress = progress
-        self._plans = PlanCache()
-        self._sweep = CheckpointSweep(dtype=settings.dtype, device=settings.device, device_map=settings.device_map)
-        self._check = SiblingCheck(progress=progress)
-        self._requests = list(requests)
-        fetcher.plan(requests)
-
-    def evaluate(self, asked: CheckpointRequest) -> dict[str, RunCounters]:
-        """Score one checkpoint on all tasks; returns run id -> counters."""
-        request = self._fetcher.resolve(asked)
-        folder = self._fetcher.fetch(request)
-        read_config(folder)
-        self._check(request, folder)
-        revision_sha = str(request.metadata.get("revision_sha") or "")
-        checkpoint_id = checkpoint_identity(folder, revision_sha, request.source)
-        tokenizer_hash = tokenizer_identity(folder)
-        loaded = self._sweep.open(folder)
-        self._read_ahead(asked)
-        checkpoint = describe_checkpoint(request, folder, checkpoint_id, tokenizer_hash, loaded)
-        opened: list[OpenedRun] = []
-        for task in self._rendered:
-            run = make_run(checkpoint, task.record, self._settings)
-            opened.append((run, task, self._store.open_run(run, checkpoint, task.record)))
-        try:
-            return score_checkpoint(
-                loaded,
-                opened,
-                self._plans,
-                tokenizer_hash,
-                self._settings,
-                self._store,
-                self._progress,
-                name=f"{checkpoint.model} {checkpoint.revision}".strip(),
-            )
-        except ForecastError as error:
-            for run, _, _ in opened:
-                self._store.close_run(run.run_id, RunStatus.FAILED, None, str(error))
-            raise
-
-    def _read_ahead(self, current: CheckpointRequest) -> None:
-        position = next(i for i, request in enumerate(self._requests) if request is current) + 1
-        if position < len(self._requests) and Path(self._requests[position].source).is_dir():
-            self._sweep.read_ahead(Path(self._requests[position].source))

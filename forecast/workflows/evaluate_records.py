@@ -22,8 +22,22 @@ from forecast.core.records import (
     TaskRecord,
 )
 from forecast.core.units import FlopsConvention, training_flops
-from forecast.scoring.checkpoint_loading import LoadedCheckpoint
 from forecast.scoring.engine import SCORING_VERSION
+
+BACKEND_SOURCE = "lm-eval:"
+"""A request with such a source has no files: a backend's arguments say which model answers."""
+
+
+def request_of_backend(backend: str) -> CheckpointRequest:
+    """The checkpoint that a backend's arguments name by themselves, e.g. a model behind an API.
+
+    >>> request_of_backend("lm-eval:local-completions,model=falcon").model
+    'falcon'
+    """
+    name, *arguments = backend.removeprefix(BACKEND_SOURCE).split(",")
+    named = dict(part.split("=", 1) for part in arguments if "=" in part)
+    model = named.get("model") or named.get("pretrained") or name
+    return CheckpointRequest(source=backend, family=model.split("/")[-1], model=model.split("/")[-1])
 
 
 class ResultStore(Protocol):
@@ -56,14 +70,24 @@ class ScoringSettings:
     deterministic: bool = False
     device_map: str | None = None
     backend: str = "native"
+    scoring_version: str = SCORING_VERSION
 
 
-def describe_checkpoint(
-    request: CheckpointRequest, folder: Path, checkpoint_id: str, tokenizer_hash: str, loaded: LoadedCheckpoint
-) -> CheckpointRecord:
-    """Merge what is known of a checkpoint: the request (flags, card), then the folder's note, then the weights themselves."""
-    note = read_note(folder)
-    params = _first(request.params, note and note.params, loaded.params)
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFacts:
+    """What a checkpoint's files say of themselves; None where they do not."""
+
+    checkpoint_id: str
+    tokenizer_hash: str = ""
+    architecture: str = ""
+    params: int | None = None
+    params_non_embedding: int | None = None
+
+
+def describe_checkpoint(request: CheckpointRequest, folder: Path | None, facts: CheckpointFacts) -> CheckpointRecord:
+    """Merge what is known of a checkpoint: the request (flags, card), then the folder's note, then the files themselves."""
+    note = read_note(folder) if folder is not None else None
+    params = _first(request.params, note and note.params, facts.params)
     tokens = _first(request.tokens, note and note.tokens)
     flops, convention = request.flops, request.flops_convention
     if flops is None and note is not None and request.tokens is None and request.params is None:
@@ -74,7 +98,7 @@ def describe_checkpoint(
         convention = FlopsConvention.PUBLISHED.value
     is_folder = Path(request.source).is_dir()
     return CheckpointRecord(
-        checkpoint_id=checkpoint_id,
+        checkpoint_id=facts.checkpoint_id,
         family=request.family or (note.family if note else "") or _default_family(request.source, is_folder),
         model=request.model or (note.model if note else "") or Path(request.source).name,
         revision=request.revision,
@@ -83,13 +107,13 @@ def describe_checkpoint(
         step=_first(request.step, note and note.step),
         params=params,
         params_non_embedding=_first(
-            request.params_non_embedding, note and note.params_non_embedding, loaded.params_non_embedding
+            request.params_non_embedding, note and note.params_non_embedding, facts.params_non_embedding
         ),
         tokens=tokens,
         flops=flops,
         flops_convention=convention,
-        architecture=loaded.architecture,
-        tokenizer_hash=tokenizer_hash,
+        architecture=facts.architecture,
+        tokenizer_hash=facts.tokenizer_hash,
         is_final=request.is_final and (note is None or note.is_final),
         metadata={
             **(note.metadata if note else {}),
@@ -112,15 +136,15 @@ def make_run(checkpoint: CheckpointRecord, task: TaskRecord, settings: ScoringSe
     """Return the run's record; equal definitions give equal ids."""
     import os
 
-    identity = [checkpoint.checkpoint_id, task.task_id, settings.dtype, settings.backend, SCORING_VERSION]
+    identity = [checkpoint.checkpoint_id, task.task_id, settings.dtype, settings.backend, settings.scoring_version]
     return RunRecord(
         run_id=content_hash([*identity, "deterministic"] if settings.deterministic else identity),
         checkpoint_id=checkpoint.checkpoint_id,
         task_id=task.task_id,
         dtype=settings.dtype,
         device=settings.device,
-        backend=settings.backend,
-        scoring_version=SCORING_VERSION,
+        backend=settings.backend.partition(",")[0],
+        scoring_version=settings.scoring_version,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         metadata={
             "deterministic": settings.deterministic,

@@ -53,6 +53,9 @@ def evaluate_command(
     token_budget: Annotated[int | None, typer.Option("--token-budget", min=1, help="Positions per forward pass.")] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits whatever the batch budget.")] = False,
     device_map: Annotated[str | None, typer.Option("--device-map", help="transformers' device_map, e.g. auto.")] = None,
+    backend: Annotated[
+        str, typer.Option("--backend", help="native, or lm-eval:NAME,ARGS for a model of lm-eval's registry.")
+    ] = "native",
     fewshot_seed: Annotated[int, typer.Option("--seed", help="Seed of the few-shot examples (lm-eval's default).")] = 1234,
     skip_empty: Annotated[bool, typer.Option("--skip-empty", help="Leave items with an empty choice out.")] = False,
     db: DbOption = DEFAULT_DB,
@@ -62,18 +65,23 @@ def evaluate_command(
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
     from forecast.hub import Fetcher, parse_bytes
     from forecast.workflows.evaluate import evaluate
+    from forecast.workflows.evaluate_records import request_of_backend
     from forecast.workflows.selection import select
 
-    requests = select(
-        family=family,
-        models=model or [],
-        sizes=sizes,
-        revisions=revisions,
-        subset=subset,
-        checkpoints=checkpoints,
-        params=None if params is None else int(params),
-        tokens=None if tokens is None else int(tokens),
-        flops=flops,
+    requests = (
+        [request_of_backend(backend)]
+        if backend != "native" and not (model or family)
+        else select(
+            family=family,
+            models=model or [],
+            sizes=sizes,
+            revisions=revisions,
+            subset=subset,
+            checkpoints=checkpoints,
+            params=None if params is None else int(params),
+            tokens=None if tokens is None else int(tokens),
+            flops=flops,
+        )
     )
     progress = open_progress(quiet=quiet)
     report = evaluate(
@@ -92,6 +100,7 @@ def evaluate_command(
         fewshot_seed=fewshot_seed,
         skip_empty=skip_empty,
         device_map=device_map,
+        backend=backend,
         fetcher=Fetcher(progress=progress, cache_limit_bytes=parse_bytes(cache_limit) if cache_limit else None),
         progress=progress,
     )
