@@ -85,7 +85,7 @@ def raw_scale(ensemble: Ensemble, sample: Sample, points: Points, by_member: Map
     """(K,) scale before calibration: the root of a sum of variances.
 
     sigma^2 = 1.2 bootstrap^2 + .1 disagreement^2 + .1 scatter^2 + .04 gain^2 + .3 sampling^2 + 3e-5 ln(C/C_max) + 3e-6,
-    gain = forecast minus the law at the largest run. The target's sampling error counts in part, for it answers the
+    gain = forecast minus the law at the largest run, beyond it. The target's sampling error counts in part, for it answers the
     same items as the runs did.
     """
     predictions = ensemble.combine(by_member)
@@ -94,7 +94,8 @@ def raw_scale(ensemble: Ensemble, sample: Sample, points: Points, by_member: Map
     weight = sample.weight[0]
     residual = own - sample.accuracy[0]
     scatter = np.sum(weight * np.square(residual)) / np.sum(weight)
-    gain = predictions[0] - own[ends[-1]]
+    beyond = distance(points, sample)
+    gain = np.where(beyond > 0, predictions[0] - own[ends[-1]], 0.0)
     at_end = sample.accuracy[0][ends[-1]]
     items = max(at_end * (1 - at_end), 0.01) / sample.sampling_sd[ends[-1]] ** 2
     sampling = np.clip(predictions[0] * (1 - predictions[0]), 0.01, None) / items
@@ -104,7 +105,7 @@ def raw_scale(ensemble: Ensemble, sample: Sample, points: Points, by_member: Map
         + SCATTER * scatter
         + GAIN * np.square(gain)
         + SAMPLING * sampling
-        + PER_LOG_FLOPS * distance(points, sample)
+        + PER_LOG_FLOPS * beyond
         + CONSTANT
     )
     result: FloatArray = np.sqrt(variance)

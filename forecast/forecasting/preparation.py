@@ -8,7 +8,7 @@ import numpy as np
 
 from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.observations import ACCURACY_METRICS, NLL_METRICS, BoolArray, FloatArray, Ladder
-from forecast.forecasting.sample import IntArray, Sample
+from forecast.forecasting.sample import Detail, IntArray, Sample
 
 CHECKPOINTS_PER_RUN = 8
 """Bins in log C that one run's checkpoints are averaged into: they are autocorrelated, so more rows say little more."""
@@ -155,7 +155,34 @@ def _thin(ladder: Ladder, runs: tuple[str, ...], metric: str) -> Sample:
             sampling_sd=mean(np.sqrt(spread * (1 - spread) / items)),
             nll={name: mean(ladder.metrics[name])[None, :] for name in NLL_METRICS if name in ladder.metrics},
             chance=ladder.chance,
+            detail=_detail(ladder, runs, metric),
+            item_correct=_item_means(ladder.items.correct.get(metric) if ladder.items else None, groups),
+            item_nll={
+                name: means
+                for name, matrix in (ladder.items.nll.items() if ladder.items else ())
+                if (means := _item_means(matrix, groups)) is not None
+            },
         )
+
+
+def _item_means(matrix: FloatArray | None, groups: list[IntArray]) -> FloatArray | None:
+    """(M, I) means of each row's checkpoints; None when some item was not scored, for then items cannot be paired."""
+    if matrix is None or matrix.size == 0 or not np.isfinite(matrix).all():
+        return None
+    return np.stack([matrix[g].mean(axis=0) for g in groups])
+
+
+def _detail(ladder: Ladder, runs: tuple[str, ...], metric: str) -> Detail:
+    run = np.array([runs.index(name) for name in ladder.model], dtype=np.intp)
+    order = np.lexsort((ladder.flops, run))
+    return Detail(
+        run=run[order],
+        log_params=np.log(ladder.params[order]),
+        log_tokens=np.log(np.maximum(ladder.tokens[order], 1.0)),
+        is_final=ladder.is_final[order],
+        accuracy=ladder.metrics[metric][order],
+        nll={name: ladder.metrics[name][order] for name in NLL_METRICS if name in ladder.metrics},
+    )
 
 
 MIDDLE_WEIGHT = 3.0

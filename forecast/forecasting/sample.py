@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,30 @@ class Points:
     """(K,)."""
     log_tokens: FloatArray
     """(K,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """Every checkpoint before thinning, for recipes that average in their own way; rows of one run in order of compute."""
+
+    run: IntArray
+    log_params: FloatArray
+    log_tokens: FloatArray
+    is_final: BoolArray
+    accuracy: FloatArray
+    nll: Mapping[str, FloatArray]
+
+    def of_runs(self, runs: IntArray) -> Detail:
+        """Return the rows of the named runs."""
+        keep = np.isin(self.run, runs)
+        return Detail(
+            run=self.run[keep],
+            log_params=self.log_params[keep],
+            log_tokens=self.log_tokens[keep],
+            is_final=self.is_final[keep],
+            accuracy=self.accuracy[keep],
+            nll={name: column[keep] for name, column in self.nll.items()},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +76,13 @@ class Sample:
     """Smooth metric -> (B, M)."""
     chance: float
     """Accuracy of guessing; NaN when unknown."""
+    detail: Detail | None = None
+    item_correct: FloatArray | None = None
+    """(M, I) share of a row's checkpoints that answer each item rightly; None without per-item data."""
+    item_nll: Mapping[str, FloatArray] = field(default_factory=dict)
+    """Smooth metric -> (M, I)."""
+    item_weight: FloatArray | None = None
+    """(B, I) how often each replicate draws each item; ones in replicate 0."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -98,19 +129,18 @@ class Sample:
             sampling_sd=self.sampling_sd[keep],
             nll={name: column[:, keep] for name, column in self.nll.items()},
             chance=self.chance,
+            detail=None if self.detail is None else self.detail.of_runs(self.run[keep]),
+            item_correct=None if self.item_correct is None else self.item_correct[keep],
+            item_nll={name: matrix[keep] for name, matrix in self.item_nll.items()},
+            item_weight=self.item_weight,
         )
 
     def point(self) -> Sample:
         """Return the data as measured: replicate 0 alone."""
-        return Sample(
-            log_flops=self.log_flops,
-            log_params=self.log_params,
-            log_tokens=self.log_tokens,
-            run=self.run,
-            is_final=self.is_final,
+        return replace(
+            self,
             weight=self.weight[:1],
             accuracy=self.accuracy[:1],
-            sampling_sd=self.sampling_sd,
             nll={name: column[:1] for name, column in self.nll.items()},
-            chance=self.chance,
+            item_weight=None if self.item_weight is None else self.item_weight[:1],
         )

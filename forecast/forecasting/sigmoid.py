@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from forecast.core.observations import FloatArray
 from forecast.forecasting.accuracy_law import ACCURACY_NOISE, FLOOR_SD
 from forecast.forecasting.batch_solver import solve_batch
 from forecast.forecasting.sample import Sample
-from forecast.forecasting.smooth_law import residual_noise
+from forecast.forecasting.smooth_law import ROUNDS, residual_noise
 
 CEILING = (1.0, 0.05)
 """Mean and sd of the ceiling: accuracies far below it cannot tell, so the prior does."""
@@ -26,6 +26,8 @@ class Sigmoid:
     parameters: FloatArray
     center: float
     spread: float
+    prior_mean: FloatArray
+    prior_sd: FloatArray
 
     def value(self, x: FloatArray) -> FloatArray:
         """(B, K) of (B, K)."""
@@ -34,30 +36,32 @@ class Sigmoid:
         result: FloatArray = floor + (ceiling - floor) / (1.0 + np.exp(np.clip(z, -40, 40)))
         return result
 
+    def with_parameters(self, parameters: FloatArray) -> Sigmoid:
+        """Return the same sigmoid with other parameters."""
+        return replace(self, parameters=parameters)
+
 
 def fit_sigmoid(sample: Sample, x: FloatArray) -> Sigmoid:
-    """Fit by least squares, each row weighted by its sampling error and the residual scatter."""
-    center = float(np.mean(x[0]))
-    spread = float(max(np.std(x[0]), 1e-6))
+    """Fit every replicate by least squares, each row weighted by its sampling error and the residual scatter."""
     mean = np.array([sample.floor, CEILING[0], -2.0, 0.0])
     sd = np.array([FLOOR_SD, CEILING[1], 4.0, 1.0])
+    theta = np.tile(mean, (x.shape[0], 1))
+    curve = Sigmoid(
+        parameters=theta,
+        center=float(np.mean(x[0])),
+        spread=float(max(np.std(x[0]), 1e-6)),
+        prior_mean=mean,
+        prior_sd=sd,
+    )
     weight = np.sqrt(sample.weight)
-
-    def solve(noise: FloatArray, start: FloatArray) -> FloatArray:
+    noise = np.full(x.shape[0], ACCURACY_NOISE)
+    for _ in range(ROUNDS):
         scale = weight / np.hypot(noise[:, None], sample.sampling_sd[None, :])
 
-        def residuals(theta: FloatArray) -> FloatArray:
-            difference: FloatArray = (
-                Sigmoid(parameters=theta, center=center, spread=spread).value(x) - sample.accuracy
-            ) * scale
+        def residuals(parameters: FloatArray, scale: FloatArray = scale) -> FloatArray:
+            difference: FloatArray = (curve.with_parameters(parameters).value(x) - sample.accuracy) * scale
             return difference
 
-        return solve_batch(residuals, start, prior_mean=mean, prior_sd=sd).parameters
-
-    start = np.tile(mean, (x.shape[0], 1))
-    noise = np.full(x.shape[0], ACCURACY_NOISE)
-    for _ in range(2):
-        start = solve(noise, start)
-        fitted = Sigmoid(parameters=start, center=center, spread=spread).value(x)
-        noise = residual_noise(fitted - sample.accuracy, sample.weight, ACCURACY_NOISE)
-    return Sigmoid(parameters=solve(noise, start), center=center, spread=spread)
+        theta = solve_batch(residuals, theta, prior_mean=mean, prior_sd=sd).parameters
+        noise = residual_noise(curve.with_parameters(theta).value(x) - sample.accuracy, sample.weight, ACCURACY_NOISE)
+    return curve.with_parameters(theta)

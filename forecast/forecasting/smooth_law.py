@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,9 @@ IRREDUCIBLE_LOGIT = (0.0, 1.0)
 """Mean and sd of logit(E / smallest value seen): about half of what is left, loosely."""
 RELATIVE_NOISE = 0.01
 """Residual scatter of log NLL between runs that a fit starts from."""
+
+ROUNDS = 3
+"""Alternations of law and residual scatter."""
 
 
 def _share(logit: FloatArray) -> FloatArray:
@@ -43,6 +46,10 @@ class ComputeLaw:
         result: FloatArray = self.scale[:, None] * (_share(e) + tail)
         return result
 
+    def with_parameters(self, parameters: FloatArray) -> ComputeLaw:
+        """Return the same law with other parameters."""
+        return replace(self, parameters=parameters)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParamsTokensLaw:
@@ -61,59 +68,57 @@ class ParamsTokensLaw:
         result: FloatArray = self.scale[:, None] * (_share(e) + np.exp(n) + np.exp(d))
         return result
 
+    def with_parameters(self, parameters: FloatArray) -> ParamsTokensLaw:
+        """Return the same law with other parameters."""
+        return replace(self, parameters=parameters)
+
+
+def law_prior(law: ComputeLaw | ParamsTokensLaw) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of the normal priors on a law's parameters."""
+    e, (c, c_sd), (n, n_sd) = IRREDUCIBLE_LOGIT, LOG_EXPONENT_IN_COMPUTE, LOG_EXPONENT_IN_SIZE
+    if isinstance(law, ComputeLaw):
+        return np.array([e[0], -1.0, c]), np.array([e[1], 3.0, c_sd])
+    return np.array([e[0], -1.5, -1.5, n, n]), np.array([e[1], 3.0, 3.0, n_sd, n_sd])
+
 
 def fit_compute_law(sample: Sample, response: FloatArray) -> ComputeLaw:
-    """Fit log value by least squares with priors on the exponent and the irreducible share."""
-    scale = np.maximum(np.min(response, axis=1), 1e-9)
-    log_c0 = float(np.max(sample.log_flops))
-    batch = response.shape[0]
-    mean = np.array([IRREDUCIBLE_LOGIT[0], -1.0, LOG_EXPONENT_IN_COMPUTE[0]])
-    sd = np.array([IRREDUCIBLE_LOGIT[1], 3.0, LOG_EXPONENT_IN_COMPUTE[1]])
-    weight = np.sqrt(sample.weight)
-    target = np.log(np.maximum(response, 1e-9))
-
-    def solve(noise: FloatArray, start: FloatArray) -> FloatArray:
-        def residuals(theta: FloatArray) -> FloatArray:
-            law = ComputeLaw(parameters=theta, log_c0=log_c0, scale=scale)
-            difference: FloatArray = (np.log(law.value(sample.points)) - target) * weight / noise[:, None]
-            return difference
-
-        return solve_batch(residuals, start, prior_mean=mean, prior_sd=sd).parameters
-
-    start = np.tile(mean, (batch, 1))
-    noise = np.full(batch, RELATIVE_NOISE)
-    for _ in range(2):
-        start = solve(noise, start)
-        law = ComputeLaw(parameters=start, log_c0=log_c0, scale=scale)
-        noise = residual_noise(np.log(law.value(sample.points)) - target, sample.weight, RELATIVE_NOISE)
-    return ComputeLaw(parameters=solve(noise, start), log_c0=log_c0, scale=scale)
+    """Fit log value in C by least squares with priors on the exponent and the irreducible share, to every replicate."""
+    law = ComputeLaw(
+        parameters=np.zeros((response.shape[0], 3)), log_c0=float(np.max(sample.log_flops)), scale=_smallest(response)
+    )
+    return law.with_parameters(_fit(law, sample, response))
 
 
 def fit_params_tokens_law(sample: Sample, response: FloatArray) -> ParamsTokensLaw:
     """As `fit_compute_law`, in N and D."""
-    scale = np.maximum(np.min(response, axis=1), 1e-9)
-    log_n0, log_d0 = float(np.max(sample.log_params)), float(np.max(sample.log_tokens))
-    batch = response.shape[0]
-    mean = np.array([IRREDUCIBLE_LOGIT[0], -1.5, -1.5, LOG_EXPONENT_IN_SIZE[0], LOG_EXPONENT_IN_SIZE[0]])
-    sd = np.array([IRREDUCIBLE_LOGIT[1], 3.0, 3.0, LOG_EXPONENT_IN_SIZE[1], LOG_EXPONENT_IN_SIZE[1]])
-    weight = np.sqrt(sample.weight)
-    target = np.log(np.maximum(response, 1e-9))
+    law = ParamsTokensLaw(
+        parameters=np.zeros((response.shape[0], 5)),
+        log_n0=float(np.max(sample.log_params)),
+        log_d0=float(np.max(sample.log_tokens)),
+        scale=_smallest(response),
+    )
+    return law.with_parameters(_fit(law, sample, response))
 
-    def solve(noise: FloatArray, start: FloatArray) -> FloatArray:
-        def residuals(theta: FloatArray) -> FloatArray:
-            law = ParamsTokensLaw(parameters=theta, log_n0=log_n0, log_d0=log_d0, scale=scale)
-            difference: FloatArray = (np.log(law.value(sample.points)) - target) * weight / noise[:, None]
-            return difference
 
-        return solve_batch(residuals, start, prior_mean=mean, prior_sd=sd).parameters
+def _smallest(response: FloatArray) -> FloatArray:
+    result: FloatArray = np.maximum(np.min(response, axis=1), 1e-9)
+    return result
 
-    start = np.tile(mean, (batch, 1))
-    noise = np.full(batch, RELATIVE_NOISE)
-    for _ in range(2):
-        start = solve(noise, start)
-        law = ParamsTokensLaw(parameters=start, log_n0=log_n0, log_d0=log_d0, scale=scale)
-        noise = residual_noise(np.log(law.value(sample.points)) - target, sample.weight, RELATIVE_NOISE)
-    return ParamsTokensLaw(parameters=solve(noise, start), log_n0=log_n0, log_d0=log_d0, scale=scale)
+
+def _fit(law: ComputeLaw | ParamsTokensLaw, sample: Sample, response: FloatArray) -> FloatArray:
+    mean, sd = law_prior(law)
+    points, weight, target = sample.points, np.sqrt(sample.weight), np.log(np.maximum(response, 1e-9))
+    theta = np.tile(mean, (response.shape[0], 1))
+    noise = np.full(response.shape[0], RELATIVE_NOISE)
+    for _ in range(ROUNDS):
+
+        def residuals(parameters: FloatArray, noise: FloatArray = noise) -> FloatArray:
+            difference: FloatArray = np.log(law.with_parameters(parameters).value(points)) - target
+            return difference * weight / noise[:, None]
+
+        theta = solve_batch(residuals, theta, prior_mean=mean, prior_sd=sd).parameters
+        noise = residual_noise(np.log(law.with_parameters(theta).value(points)) - target, sample.weight, RELATIVE_NOISE)
+    return theta
 
 
 PRIOR_DEGREES = 3.0

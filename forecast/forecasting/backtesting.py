@@ -1,0 +1,225 @@
+"""How wrong would each method have been: the whole forecast repeated at every origin inside a ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.core.errors import NotForecastableError
+from forecast.core.observations import FloatArray, Ladder
+from forecast.core.progress import Progress, SilentProgress
+from forecast.forecasting.ensemble import member_names
+from forecast.forecasting.predictive import DEGREES, predict_points, quantile
+from forecast.forecasting.preparation import choose_metric, prepare
+from forecast.forecasting.registry import all_methods, get_method
+from forecast.forecasting.rolling_origin import distance, points_of, rolling_origins
+from forecast.forecasting.verdicts import judge
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+ORIGINS = 6
+REPLICATES = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacktestRecord:
+    """One method at one origin on one held-out run. Accuracies are fractions."""
+
+    family: str
+    task: str
+    metric: str
+    method: str
+    origin_flops: float
+    """Compute of the largest run that was fitted."""
+    runs_fitted: int
+    model: str
+    flops: float
+    extrapolation: float
+    """Target's compute over the largest fitted run's."""
+    truth: float
+    point: float
+    covered: tuple[bool, ...]
+    """Whether the truth lies in the interval, at each of LEVELS."""
+    width: tuple[float, ...]
+    """Width of the interval at each of LEVELS."""
+    crps: float
+    """Continuous ranked probability score, in accuracy."""
+    verdict: str
+    risk: float
+    """Forecast probability of an error above five points."""
+
+    @property
+    def error(self) -> float:
+        """Forecast minus truth."""
+        return self.point - self.truth
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodScore:
+    """A method's records summed up. Errors are in accuracy as fractions."""
+
+    method: str
+    forecasts: int
+    mae: float
+    bias: float
+    mae_common: float
+    """Over the forecasts that every method made."""
+    coverage: tuple[float, ...]
+    width: tuple[float, ...]
+    crps: float
+
+
+def backtest_ladder(
+    ladder: Ladder,
+    *,
+    methods: Sequence[str] | None = None,
+    seed: int = 0,
+    metric: str | None = None,
+    progress: Progress | None = None,
+) -> list[BacktestRecord]:
+    """Repeat the forecast at rolling origins over compute, with every method that the runs can carry.
+
+    Args:
+        ladder: one family on one task.
+        methods: names; None takes `auto` and every method.
+        seed: of everything random.
+        metric: accuracy metric; None takes the first that was measured.
+        progress: where the bar goes; one unit per origin and method.
+
+    Raises:
+        NotForecastableError: fewer than three runs, or no origin can be scored.
+    """
+    chosen = choose_metric(ladder, metric)
+    prepared = prepare(ladder, metric=chosen)
+    sample = prepared.sample
+    origins = rolling_origins(sample, at_most=ORIGINS)
+    if not origins:
+        raise NotForecastableError(
+            f"{ladder.family} on {ladder.task} has {len(prepared.runs)} runs, too few to hide one and fit the rest",
+            expected="at least three runs of different compute",
+        )
+    names = list(methods) if methods is not None else ["auto", *all_methods()]
+    for name in names:
+        if name != "auto":
+            get_method(name)
+    records: list[BacktestRecord] = []
+    bar = progress or SilentProgress()
+    with bar.stage(f"back-testing {ladder.task}", len(origins) * len(names), "fits") as stage:
+        for origin in origins:
+            window = sample.rows(origin.fitted)
+            points = points_of(sample, origin.held)
+            for name in names:
+                stage.describe(name)
+                stage.advance()
+                if name != "auto" and get_method(name).missing(window) is not None:
+                    continue
+                predictive = predict_points(
+                    window, points, member_names(window, name), replicates=REPLICATES, rng=np.random.default_rng(seed)
+                )
+                far = distance(points, window)
+                for k, row in enumerate(origin.held):
+                    judgement = judge(window, predictive, k, float(far[k]))
+                    truth, point, scale = float(sample.accuracy[0][row]), predictive.point[[k]], predictive.scale[[k]]
+                    if not np.isfinite(point[0]):
+                        continue
+                    intervals = [
+                        (float(quantile(point, scale, (1 - q) / 2)[0]), float(quantile(point, scale, (1 + q) / 2)[0]))
+                        for q in LEVELS
+                    ]
+                    records.append(
+                        BacktestRecord(
+                            family=ladder.family,
+                            task=ladder.task,
+                            metric=chosen,
+                            method=name,
+                            origin_flops=float(np.exp(origin.log_flops)),
+                            runs_fitted=window.n_runs,
+                            model=prepared.runs[int(sample.run[row])],
+                            flops=float(np.exp(sample.log_flops[row])),
+                            extrapolation=float(np.exp(far[k])),
+                            truth=truth,
+                            point=float(point[0]),
+                            covered=tuple(lo <= truth <= hi for lo, hi in intervals),
+                            width=tuple(hi - lo for lo, hi in intervals),
+                            crps=crps_student(truth, float(point[0]), float(scale[0])),
+                            verdict=judgement.verdict.value,
+                            risk=judgement.risk,
+                        )
+                    )
+    return records
+
+
+def crps_student(truth: float, point: float, scale: float) -> float:
+    """CRPS of a Student's t forecast with 5 degrees of freedom (Jordan, Krueger & Lerch 2019, doi:10.18637/jss.v090.i12).
+
+    crps(z) = z (2 F(z) - 1) + 2 f(z) (nu + z^2)/(nu - 1) - 2 sqrt(nu)/(nu - 1) B(1/2, nu - 1/2)/B(1/2, nu/2)^2, times scale.
+
+    >>> round(crps_student(0.5, 0.5, 0.02), 5)
+    0.00504
+    """
+    from scipy import special, stats
+
+    nu, z = DEGREES, (truth - point) / scale
+    constant = 2.0 * np.sqrt(nu) / (nu - 1.0) * special.beta(0.5, nu - 0.5) / special.beta(0.5, nu / 2.0) ** 2
+    value = z * (2.0 * stats.t.cdf(z, nu) - 1.0) + 2.0 * stats.t.pdf(z, nu) * (nu + z**2) / (nu - 1.0) - constant
+    return float(scale * value)
+
+
+def score_methods(records: Sequence[BacktestRecord]) -> list[MethodScore]:
+    """Sum records up by method, best first; every task counts the same.
+
+    Methods that could not be fitted everywhere are compared on the common part (`mae_common`).
+    """
+    by_method: dict[str, list[BacktestRecord]] = {}
+    for record in records:
+        by_method.setdefault(record.method, []).append(record)
+    places = [{_place(r) for r in entries} for entries in by_method.values()]
+    common = set.intersection(*places) if places else set()
+    scores = []
+    for name, entries in by_method.items():
+        shared = [abs(r.error) for r in entries if _place(r) in common]
+        scores.append(
+            MethodScore(
+                method=name,
+                forecasts=len(entries),
+                mae=float(np.mean([abs(r.error) for r in entries])),
+                bias=float(np.mean([r.error for r in entries])),
+                mae_common=float(np.mean(shared)) if shared else float("nan"),
+                coverage=tuple(float(x) for x in np.mean([r.covered for r in entries], axis=0)),
+                width=tuple(float(x) for x in np.mean([r.width for r in entries], axis=0)),
+                crps=float(np.mean([r.crps for r in entries])),
+            )
+        )
+    return sorted(scores, key=lambda score: (np.isnan(score.mae_common), score.mae_common))
+
+
+def _place(record: BacktestRecord) -> tuple[str, str, float, str]:
+    return record.family, record.task, record.origin_flops, record.model
+
+
+def error_by_extrapolation(records: Sequence[BacktestRecord], edges: FloatArray) -> dict[str, FloatArray]:
+    """Mean absolute error of each method within bins of the extrapolation factor; NaN where a bin is empty."""
+    result = {}
+    for name in dict.fromkeys(record.method for record in records):
+        factor = np.array([r.extrapolation for r in records if r.method == name])
+        error = np.abs([r.error for r in records if r.method == name])
+        slot = np.digitize(factor, edges)
+        result[name] = np.array([error[slot == i].mean() if (slot == i).any() else np.nan for i in range(1, len(edges))])
+    return result
+
+
+def auroc(risk: FloatArray, wrong: FloatArray) -> float:
+    """Probability that a wrong forecast was given a higher risk than a right one; NaN without both kinds.
+
+    >>> auroc(np.array([0.1, 0.9]), np.array([0.0, 1.0]))
+    1.0
+    """
+    from scipy import stats
+
+    bad = wrong.astype(bool)
+    if bad.all() or not bad.any():
+        return float("nan")
+    ranks = stats.rankdata(risk)
+    n = int(bad.sum())
+    return float((ranks[bad].sum() - n * (n + 1) / 2) / (n * (bad.size - n)))

@@ -1,0 +1,96 @@
+"""Back-tests over stored families: which method would have been right, and whether its intervals were honest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from forecast.core.errors import NotForecastableError
+from forecast.core.progress import Progress, SilentProgress
+from forecast.forecasting.backtesting import (
+    LEVELS,
+    BacktestRecord,
+    MethodScore,
+    auroc,
+    backtest_ladder,
+    error_by_extrapolation,
+    score_methods,
+)
+from forecast.forecasting.verdicts import LARGE_ERROR
+from forecast.workflows.predict import load_ladders
+
+EDGES = np.array([1.0, 1.5, 2.5, 4.0, 7.0, 12.0, 25.0, 60.0, 200.0, 1e4])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacktestReport:
+    """Records with their summary."""
+
+    records: Sequence[BacktestRecord]
+    scores: Sequence[MethodScore]
+    skipped: Sequence[str]
+    """Tasks that could not be back-tested, and why."""
+    verdict_auroc: float
+    """How well `auto`'s risk ranks its errors above five points; NaN when none or all are."""
+
+
+def run_backtest(
+    source: Path,
+    *,
+    tasks: Sequence[str] | None,
+    family: str | None = None,
+    methods: Sequence[str] | None = None,
+    metric: str | None = None,
+    num_fewshot: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> BacktestReport:
+    """Back-test every method on every task of a family.
+
+    Raises:
+        UsageError: unknown names.
+        NotForecastableError: no task has enough runs.
+    """
+    progress = progress or SilentProgress()
+    ladders = load_ladders(source, tasks=tasks, family=family, num_fewshot=num_fewshot, with_items=True, progress=progress)
+    records: list[BacktestRecord] = []
+    skipped = []
+    for ladder in ladders:
+        try:
+            records += backtest_ladder(ladder, methods=methods, seed=seed, metric=metric, progress=progress)
+        except NotForecastableError as error:
+            skipped.append(f"{ladder.task}: {error}")
+            progress.notice(f"{ladder.task} is left out: {error}")
+    if not records:
+        raise NotForecastableError(
+            "no task could be back-tested" + (f" ({skipped[0]})" if skipped else ""), expected="at least three runs of a family"
+        )
+    first = records[0].method
+    own = [record for record in records if record.method == first]
+    return BacktestReport(
+        records=records,
+        scores=score_methods(records),
+        skipped=skipped,
+        verdict_auroc=auroc(
+            np.array([record.risk for record in own]), np.array([float(abs(record.error) > LARGE_ERROR) for record in own])
+        ),
+    )
+
+
+def draw_report(report: BacktestReport, path: Path) -> Path:
+    """Draw a report's errors and coverages."""
+    from forecast.report.backtest_figure import draw_backtest
+
+    names = {record.task for record in report.records}
+    family = report.records[0].family
+    return draw_backtest(
+        EDGES,
+        error_by_extrapolation(report.records, EDGES),
+        np.array(LEVELS),
+        {score.method: np.array(score.coverage) for score in report.scores},
+        path,
+        title=f"Rolling-origin back-test of {family} on {len(names)} task{'' if len(names) == 1 else 's'}",
+    )
