@@ -18,6 +18,7 @@ from forecast.catalog.training import ScheduleKind
 from forecast.core.errors import CheckpointError
 from forecast.ladder.checkpoints import find_saved, kept_folder, plan_hash
 from forecast.ladder.events import Report, StepsDone
+from forecast.ladder.memory_reuse import keep_freed_memory
 from forecast.ladder.plan import Branch, MemberPlan
 from forecast.ladder.token_cache import TokenCache
 
@@ -106,6 +107,8 @@ def train_member(plan: MemberPlan, inputs: MemberInputs, settings: TrainingSetti
     import torch
 
     torch.set_num_threads(settings.threads)
+    if not settings.use_cuda:
+        keep_freed_memory()
     state_root = kept_folder(plan, inputs.folder) / ".state" / plan_hash(plan)
     chain = phases(plan)
     for index, phase in enumerate(chain):
