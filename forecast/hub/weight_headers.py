@@ -14,12 +14,17 @@ from forecast.core.errors import CheckpointError
 _MAX_HEADER_BYTES = 100_000_000
 """The format's own bound: https://github.com/huggingface/safetensors#format."""
 _CHUNK_BYTES = 1 << 20
-_BUFFER = re.compile(r"(?:^|\.)(?:inv_freq|masked_bias|position_ids)$")
+_BUFFER = re.compile(r"(?:^|\.)(?:inv_freq|masked_bias|position_ids|token_type_ids|causal_mask)$")
 _CAUSAL_MASK = re.compile(r"(?:^|\.)(?:attn|attention)\.bias$")
-_INPUT_EMBEDDING = re.compile(
-    r"(?:^|\.)(?:embed_in|embed_tokens|wte|word_embeddings|embeddings|tok_embeddings|wpe|embed_positions|position_embeddings)\.weight$"
+_EMBEDDING = re.compile(
+    r"(?:^|\.)(?:embed_in|embed_tokens|wte|wpe|word_embeddings|tok_embeddings|embeddings|embedding|embed_positions|position_embeddings|"
+    r"token_type_embeddings|embed_out|lm_head)\.weight$"
 )
-_OUTPUT_EMBEDDING = re.compile(r"(?:^|\.)(?:embed_out|lm_head|output)\.weight$")
+_NUMBERED = re.compile(r"\.\d+\.")
+_INNER = re.compile(r"dense|proj|transform\.|norm", re.IGNORECASE)
+_PACKED = frozenset({"I8", "U8", "I16", "U16", "I32", "U32"})
+"""Types of quantised weights, several of which may share one number."""
+_NO_PARAMETER = frozenset({"BOOL", "I64", "U64"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,28 +51,31 @@ class StoredTensor:
 
 
 def count_parameters(folder: Path) -> CountedParameters | None:
-    """Count a folder's parameters; None where it has no safetensors (pickled weights have no header that can be trusted).
+    """Count a folder's parameters; None where the headers cannot say (pickled weights have none, quantised ones pack several).
 
     Masks and rotary frequencies, which old files store beside the weights, are not parameters. A tied output matrix is stored
-    by some writers and left out by others: where its bytes are those of the input embedding, it counts once.
+    by some writers and left out by others: where its bytes are those of the input embedding, it counts once. Embeddings are
+    the matrices outside the numbered layers that are named so, or have one row for each entry of the vocabulary.
 
     Raises:
         CheckpointError: a file is cut short or its header is malformed.
     """
     files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        return None
     tensors: dict[str, StoredTensor] = {}
     for path in files:
-        tensors |= {name: tensor for name, tensor in read_header(path).items() if not _is_buffer(name, tensor.shape)}
-    inputs = {name: tensor for name, tensor in tensors.items() if _INPUT_EMBEDDING.search(name)}
-    outputs = {name: tensor for name, tensor in tensors.items() if _OUTPUT_EMBEDDING.search(name)}
-    for name, tensor in outputs.items():
-        if any(_same_content(tensor, other) for other in inputs.values()):
-            del tensors[name]
+        tensors |= {name: tensor for name, tensor in read_header(path).items() if not _is_buffer(name, tensor)}
+    if not tensors or any(tensor.dtype in _PACKED for tensor in tensors.values()):
+        return None
+    vocabulary = _vocabulary(folder)
+    embeddings: dict[str, StoredTensor] = {}
+    for name, tensor in tensors.items():
+        is_copy = any(_same_content(tensor, other) for other in embeddings.values())
+        if _is_embedding(name, tensor, vocabulary) and not is_copy:
+            embeddings[name] = tensor
+        elif _is_embedding(name, tensor, vocabulary):
+            tensors = {other: entry for other, entry in tensors.items() if other != name}
     total = sum(math.prod(tensor.shape) for tensor in tensors.values())
-    embeddings = sum(math.prod(tensor.shape) for name, tensor in tensors.items() if name in inputs or name in outputs)
-    return CountedParameters(total=total, non_embedding=total - embeddings)
+    return CountedParameters(total=total, non_embedding=total - sum(math.prod(entry.shape) for entry in embeddings.values()))
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
@@ -104,8 +112,26 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _is_buffer(name: str, shape: tuple[int, ...]) -> bool:
-    return bool(_BUFFER.search(name)) or (len(shape) == 4 and bool(_CAUSAL_MASK.search(name)))
+def _is_buffer(name: str, tensor: StoredTensor) -> bool:
+    if tensor.dtype in _NO_PARAMETER or _BUFFER.search(name):
+        return True
+    return len(tensor.shape) == 4 and bool(_CAUSAL_MASK.search(name))
+
+
+def _is_embedding(name: str, tensor: StoredTensor, vocabulary: int | None) -> bool:
+    if len(tensor.shape) != 2 or _NUMBERED.search(name):
+        return False
+    return bool(_EMBEDDING.search(name)) or (tensor.shape[0] == vocabulary and not _INNER.search(name))
+
+
+def _vocabulary(folder: Path) -> int | None:
+    """Entries of the vocabulary as config.json says them; what is wrong with that file, its loader will report."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return size if isinstance(size, int) else None
 
 
 def _same_content(one: StoredTensor, other: StoredTensor) -> bool:

@@ -12,48 +12,66 @@ from forecast.core.errors import CheckpointError
 from forecast.hub.tokenizer_files import tokenizer_behaviour
 from forecast.hub.weight_headers import count_parameters
 
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+}
+GPT2_SIZES = {"vocab_size": 64, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40, "rotary_dim": 4}
+CONFIGS = {
+    "gpt_neox": SIZES,
+    "gpt2": GPT2_SIZES,
+    "gptj": GPT2_SIZES,
+    "codegen": {**GPT2_SIZES, "n_head": 4},
+    "gpt_neo": {
+        "vocab_size": 64,
+        "hidden_size": 16,
+        "num_layers": 2,
+        "num_heads": 2,
+        "attention_types": [[["global", "local"], 1]],
+        "window_size": 4,
+        "max_position_embeddings": 40,
+    },
+    "gpt_bigcode": GPT2_SIZES,
+    "llama": SIZES,
+    "llama-tied": {**SIZES, "tie_word_embeddings": True},
+    "mistral": {**SIZES, "num_key_value_heads": 1},
+    "olmo": SIZES,
+    "olmo2": SIZES,
+    "qwen2": {**SIZES, "num_key_value_heads": 1},
+    "qwen3": {**SIZES, "num_key_value_heads": 1, "head_dim": 8},
+    "gemma": {**SIZES, "head_dim": 8, "num_key_value_heads": 1},
+    "phi": SIZES,
+    "opt": {**SIZES, "ffn_dim": 32, "word_embed_proj_dim": 8},
+    "bloom": {"vocab_size": 64, "hidden_size": 16, "n_layer": 2, "n_head": 2},
+    "falcon": {**SIZES, "multi_query": True},
+    "stablelm": SIZES,
+    "mamba": {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4},
+    "mamba-square": {"vocab_size": 32, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4},
+    "rwkv": {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "attention_hidden_size": 16},
+    "bert": SIZES,
+    "roberta": SIZES,
+}
 
-def tiny_models() -> dict[str, object]:
+
+def build(name: str):
     import torch
-    from transformers import (
-        AutoModelForCausalLM,
-        GPT2Config,
-        GPTNeoConfig,
-        GPTNeoXConfig,
-        LlamaConfig,
-        Olmo2Config,
-        OPTConfig,
-        Qwen2Config,
-    )
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
     torch.manual_seed(0)
-    shared = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    gated = {**shared, "intermediate_size": 32}
-    configs = {
-        "neox": GPTNeoXConfig(**gated),
-        "gpt2": GPT2Config(vocab_size=64, n_embd=16, n_layer=2, n_head=2, n_positions=32),
-        "gpt_neo": GPTNeoConfig(
-            vocab_size=64, hidden_size=16, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]], window_size=4
-        ),
-        "llama": LlamaConfig(**gated),
-        "llama-tied": LlamaConfig(**gated, tie_word_embeddings=True),
-        "olmo2": Olmo2Config(**gated),
-        "qwen2": Qwen2Config(**gated, num_key_value_heads=1),
-        "opt": OPTConfig(**shared, ffn_dim=32, word_embed_proj_dim=16, max_position_embeddings=32),
-    }
-    return {name: AutoModelForCausalLM.from_config(config) for name, config in configs.items()}
+    config = AutoConfig.for_model(name.partition("-")[0], **CONFIGS[name])
+    masked = name in {"bert", "roberta"}
+    return (AutoModelForMaskedLM if masked else AutoModelForCausalLM).from_config(config)
 
 
-@pytest.fixture(scope="module")
-def models() -> dict[str, object]:
-    return tiny_models()
-
-
-@pytest.mark.parametrize("name", ["neox", "gpt2", "gpt_neo", "llama", "llama-tied", "olmo2", "qwen2", "opt"])
-def test_the_headers_count_is_torchs(models, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_the_headers_count_is_torchs(name: str, tmp_path: Path) -> None:
     import torch
 
-    model = models[name]
+    model = build(name)
     model.save_pretrained(tmp_path)
     counted = count_parameters(tmp_path)
     embeddings = {module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)}
@@ -90,13 +108,18 @@ def test_buffers_of_old_files_and_a_stored_tied_head_are_not_counted(tmp_path: P
     assert (counted.total, counted.non_embedding) == (8 + 2, 2)
 
 
-def test_shards_add_up(models, tmp_path: Path) -> None:
-    model = models["llama"]
+def test_shards_add_up(tmp_path: Path) -> None:
+    model = build("llama")
     model.save_pretrained(tmp_path, max_shard_size="8KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     counted = count_parameters(tmp_path)
     assert counted is not None
     assert counted.total == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_quantised_weights_are_not_guessed_at(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "model.safetensors", {"model.layers.0.mlp.qweight": ("I32", [2, 2], b"\0" * 16)})
+    assert count_parameters(tmp_path) is None
 
 
 def test_pickled_weights_are_not_opened(tmp_path: Path) -> None:
@@ -113,8 +136,8 @@ def test_malformed_files_are_named(tmp_path: Path, content: bytes) -> None:
         count_parameters(tmp_path)
 
 
-def test_a_file_that_is_cut_short_is_named(models, tmp_path: Path) -> None:
-    models["neox"].save_pretrained(tmp_path)
+def test_a_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    build("gpt_neox").save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(CheckpointError, match=r"bytes; expected"):
