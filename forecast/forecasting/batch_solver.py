@@ -35,8 +35,8 @@ def solve_batch(
     *,
     prior_mean: FloatArray,
     prior_sd: FloatArray,
-    max_iterations: int = 60,
-    tolerance: float = 1e-7,
+    max_iterations: int = 40,
+    tolerance: float = 1e-6,
 ) -> BatchSolution:
     """Minimise 1/2 sum_m r_m(theta)^2 + 1/2 sum_p ((theta_p - mean_p) / sd_p)^2 for each of B problems.
 
@@ -75,8 +75,8 @@ def solve_batch(
     while iteration < max_iterations:
         iteration += 1
         jacobian = _forward_differences(residuals, theta, current)
-        hessian = np.einsum("bmp,bmq->bpq", jacobian, jacobian) + precision * identity
-        gradient = np.einsum("bmp,bm->bp", jacobian, current) + (theta - prior_mean) * precision
+        hessian = jacobian @ jacobian.transpose(0, 2, 1) + precision * identity
+        gradient = (jacobian @ current[:, :, None])[:, :, 0] + (theta - prior_mean) * precision
         scale = np.einsum("bpp->bp", hessian) + 1e-12
         damped = hessian + (damping[:, None] * scale)[:, :, None] * identity
         step = -np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
@@ -96,11 +96,12 @@ def solve_batch(
 
 
 def _forward_differences(residuals: ResidualFunction, theta: FloatArray, current: FloatArray) -> FloatArray:
-    columns = []
+    """(B, P, M): one residual vector more per parameter."""
+    jacobian = np.empty((theta.shape[0], theta.shape[1], current.shape[1]))
     for p in range(theta.shape[1]):
         step = _STEP * np.maximum(1.0, np.abs(theta[:, p]))
         moved = theta.copy()
         moved[:, p] += step
-        columns.append((residuals(moved) - current) / step[:, None])
-    jacobian = np.stack(columns, axis=2)
-    return np.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0)
+        jacobian[:, p] = (residuals(moved) - current) / step[:, None]
+    jacobian[~np.isfinite(jacobian)] = 0.0
+    return jacobian

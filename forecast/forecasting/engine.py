@@ -18,7 +18,7 @@ from forecast.forecasting.rolling_origin import distance
 from forecast.forecasting.targets import complete_target, target_points
 from forecast.forecasting.verdicts import judge
 
-REPLICATES = 100
+REPLICATES = 64
 QUANTILES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
 
 

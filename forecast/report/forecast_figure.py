@@ -124,17 +124,19 @@ def _target(axes: Axes, x: float, point: float, lo: float, hi: float, level: flo
         yerr=[[max(0.0, point - lo)], [max(0.0, hi - point)]],
         fmt="D",
         color=VERMILION,
-        markersize=6,
+        markerfacecolor="none",
+        markeredgewidth=1.6,
+        markersize=10,
         capsize=4,
         linewidth=1.8,
         label=f"forecast, {level:.0%} interval",
-        zorder=6,
+        zorder=8,
     )
 
 
 def _truth(axes: Axes, x: float, y: float) -> None:
     if np.isfinite(x) and np.isfinite(y):
-        axes.plot([x], [y], "*", color=BLACK, markersize=13, markeredgecolor="white", label="measured (held out)", zorder=7)
+        axes.plot([x], [y], "*", color=BLACK, markersize=10, markeredgecolor="white", label="measured (held out)", zorder=7)
 
 
 def _chance(axes: Axes, ladder: Ladder, metric: str) -> None:

@@ -15,6 +15,7 @@ from forecast.core.observations import ACCURACY_METRICS, Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.forecasting.engine import forecast_ladder
 from forecast.forecasting.preparation import choose_metric
+from forecast.forecasting.provenance import code_version, data_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,8 @@ def load_ladders(
         UsageError: unknown task or family, with the nearest names; or several families and none was named.
     """
     progress = progress or SilentProgress()
-    ladders = [ladder for ladder in _read(source, with_items, progress) if _has_accuracy(ladder)]
+    ladders = _read(source, tasks, family, num_fewshot, with_items, progress)
+    ladders = [ladder for ladder in ladders if _has_accuracy(ladder)]
     if not ladders:
         raise NotForecastableError(
             f"no results to fit in {source}", expected="accuracies of several checkpoints", remedy="run `forecast eval` first"
@@ -69,7 +71,14 @@ def load_ladders(
     return _one_definition_each(ladders, tasks, progress)
 
 
-def _read(source: Path, with_items: bool, progress: Progress) -> list[Ladder]:
+def _read(
+    source: Path,
+    tasks: Sequence[str] | None,
+    family: str | None,
+    num_fewshot: int | None,
+    with_items: bool,
+    progress: Progress,
+) -> list[Ladder]:
     if not source.exists():
         raise InputError(
             f"there is no {source}", expected="a results file or a table of observations", remedy="run `forecast eval` first"
@@ -81,7 +90,13 @@ def _read(source: Path, with_items: bool, progress: Progress) -> list[Ladder]:
         return to_ladders(read_observations(source, notice=progress.notice), notice=progress.notice)
     from forecast.store import Store
 
-    return list(Store(source).ladders(with_items=with_items))
+    return Store(source).ladders(
+        tasks=tasks,
+        families=None if family is None else [family],
+        num_fewshot=num_fewshot,
+        with_items=with_items,
+        notice=progress.notice,
+    )
 
 
 def _has_accuracy(ladder: Ladder) -> bool:
@@ -152,6 +167,7 @@ def predict_ladder(
     seed: int = 0,
     metric: str | None = None,
     fit_max_flops: float | None = None,
+    recipe_shift: float = 0.0,
 ) -> list[Prediction]:
     """Forecast the targets, or the held-out run, of one ladder."""
     held: Ladder | None = None
@@ -172,7 +188,8 @@ def predict_ladder(
             raise NotForecastableError(f"no run of {ladder.family} on {ladder.task} has at most {fit_max_flops:g} FLOPs")
     name = choose_metric(fitted, metric)
     found = []
-    for forecast in forecast_ladder(fitted, wanted, method=method, level=level, seed=seed, metric=name):
+    made = forecast_ladder(fitted, wanted, method=method, level=level, seed=seed, metric=name, recipe_shift=recipe_shift)
+    for forecast in made:
         truth = None
         if held is not None and forecast.target.name == holdout and name in held.metrics:
             truth = float(held.metrics[name][0]) if np.isfinite(held.metrics[name][0]) else None
@@ -194,6 +211,7 @@ def predict(
     metric: str | None = None,
     num_fewshot: int | None = None,
     fit_max_flops: float | None = None,
+    recipe_shift: float = 0.0,
     progress: Progress | None = None,
 ) -> list[Prediction]:
     """Forecast several targets on several tasks from what is stored.
@@ -210,6 +228,7 @@ def predict(
         metric: accuracy metric; None takes the first measured.
         num_fewshot: shots, where a task was measured with several.
         fit_max_flops: fit on checkpoints of at most so much compute.
+        recipe_shift: what another recipe may move the target by (standard deviation, as a fraction).
         progress: where bars and notices go.
 
     Raises:
@@ -233,9 +252,45 @@ def predict(
                 seed=seed,
                 metric=metric,
                 fit_max_flops=fit_max_flops,
+                recipe_shift=recipe_shift,
             )
             stage.advance()
     return found
+
+
+def save_predictions(found: Sequence[Prediction], db: Path) -> list[str]:
+    """Store forecasts with the hashes of their data and code, and return their ids.
+
+    A held-out truth is not stored with its forecast: the record says what was known when it was made.
+    """
+    from forecast.store import Store
+
+    store = Store(db)
+    return [
+        store.save_forecast(replace(entry.forecast, truth=None), data_hash=data_hash(entry.fitted), code_version=code_version())
+        for entry in found
+    ]
+
+
+def stored_forecasts(db: Path) -> list[dict[str, object]]:
+    """Return all stored forecasts, oldest first, each with its truth, error and whether the interval held, once known.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    from forecast.store import Store
+
+    if not db.exists():
+        raise InputError(
+            f"there is no {db}", expected="a results file", remedy="store a forecast with `forecast predict --save`"
+        )
+    rows = Store(db).forecasts()
+    for row in rows:
+        truth, point, lo, hi = (row.get(name) for name in ("truth", "point", "lo", "hi"))
+        known = isinstance(truth, float) and isinstance(point, float) and isinstance(lo, float) and isinstance(hi, float)
+        row["error"] = point - truth if known else None  # type: ignore[operator]  # `known` says that both are numbers
+        row["inside"] = lo <= truth <= hi if known else None  # type: ignore[operator]
+    return rows
 
 
 def read_targets(path: Path) -> list[Target]:

@@ -10,7 +10,7 @@ import typer
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
 
 if TYPE_CHECKING:
-    from forecast.core.forecasts import Forecast
+    from forecast.forecasting.emergence import Emergence
     from forecast.workflows.predict import Prediction
 
 
@@ -36,16 +36,23 @@ def predict(
     fit_max_flops: Annotated[float | None, typer.Option("--fit-max-flops", help="Fit on at most so much compute.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw both steps: .png, .svg or .pdf.")] = None,
     table: Annotated[Path | None, typer.Option("--table", help="Read a CSV or Parquet table instead of --db.")] = None,
+    recipe_shift: Annotated[
+        float, typer.Option("--recipe-shift", help="What another recipe may move the target by, e.g. 0.02 for two points.")
+    ] = 0.0,
+    emergence: Annotated[bool, typer.Option("--emergence", help="Say at which compute accuracy leaves chance.")] = False,
+    save: Annotated[
+        bool, typer.Option("--save", help="Store the forecasts in --db, to be scored when the truth is known.")
+    ] = False,
     db: DbOption = DEFAULT_DB,
     json: JsonOption = False,
     quiet: QuietOption = False,
     seed: SeedOption = 0,
 ) -> None:
     """Forecast benchmark accuracy of larger models, with an interval and a verdict."""
-    from forecast.cli.console import open_progress
+    from forecast.cli.console import open_progress, stderr_console
     from forecast.core.forecasts import Target
     from forecast.workflows.predict import predict as run
-    from forecast.workflows.predict import read_targets
+    from forecast.workflows.predict import read_targets, save_predictions
 
     wanted = read_targets(targets) if targets is not None else []
     if flops is not None or params is not None or tokens is not None:
@@ -62,25 +69,51 @@ def predict(
         metric=metric,
         num_fewshot=num_fewshot,
         fit_max_flops=fit_max_flops,
+        recipe_shift=recipe_shift,
         progress=open_progress(quiet=quiet or json),
     )
-    _render([entry.forecast for entry in found], json)
+    _render(found, json, _emergence(found, level, seed) if emergence else {})
+    if save:
+        ids = save_predictions(found, db)
+        if not (quiet or json):
+            stderr_console().print(f"stored in {db}: {', '.join(ids)}", highlight=False, soft_wrap=True)
     if plot is not None:
         _draw(found, plot, quiet or json)
 
 
-def _render(forecasts: list[Forecast], json: bool) -> None:
+def _emergence(found: list[Prediction], level: float, seed: int) -> dict[str, Emergence]:
+    from forecast.core.errors import NotForecastableError
+    from forecast.forecasting.emergence import find_emergence
+
+    results = {}
+    for entry in found:
+        try:
+            results[entry.forecast.task] = find_emergence(
+                entry.fitted, level=level, seed=seed, metric=entry.forecast.accuracy.metric
+            )
+        except NotForecastableError:
+            continue  # without a chance level there is nothing to leave
+    return results
+
+
+def _render(found: list[Prediction], json: bool, emergence: dict[str, Emergence]) -> None:
     from forecast.cli.console import print_json, stdout_console
     from forecast.report.forecast_table import forecast_json, forecast_table
 
+    forecasts = [entry.forecast for entry in found]
     if json:
-        plain = [forecast_json(forecast) for forecast in forecasts]
+        plain: list[dict[str, object]] = []
+        for forecast in forecasts:
+            extra: dict[str, object] = {"emergence": emergence[forecast.task]} if forecast.task in emergence else {}
+            plain.append(forecast_json(forecast) | extra)
         print_json(plain[0] if len(plain) == 1 else plain)
         return
     console = stdout_console()
     console.print(forecast_table(forecasts))
     for forecast in forecasts:
         lines = [*forecast.reasons, *forecast.warnings]
+        if forecast.task in emergence:
+            lines.append(emergence[forecast.task].sentence)
         if lines:
             console.print(
                 f"[bold]{forecast.task}[/], {forecast.target.name}: " + " ".join(lines), highlight=False, soft_wrap=True
