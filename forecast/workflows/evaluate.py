@@ -19,6 +19,17 @@ from forecast.store import Store
 from forecast.workflows.evaluate_family import FamilySweep
 from forecast.workflows.evaluate_records import ResultStore, ScoringSettings
 
+_COSTS = (
+    "tokens_requested",
+    "tokens_unique",
+    "tokens_computed",
+    "tokens_padded",
+    "tokens_truncated",
+    "seconds",
+    "flops_done",
+    "flops_bound",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FailedCheckpoint:
@@ -133,8 +144,18 @@ def evaluate(
                 progress.notice(f"{request.source} failed: {error}")
             store.commit()
             family_bar.advance()
-    rows = tuple(store.score_rows(run_ids)) if run_ids else ()
-    return EvaluationReport(rows=rows, failures=tuple(failures))
+    return EvaluationReport(rows=tuple(_rows_of(store, run_ids)), failures=tuple(failures))
+
+
+def _rows_of(store: ResultStore, run_ids: Sequence[str]) -> list[dict[str, object]]:
+    """Rows of `scores` with what the runs cost, sessions of an interrupted run added up."""
+    if not run_ids:
+        return []
+    listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
+    costs: dict[object, dict[str, object]] = {}
+    for part in store.query(f"SELECT run_id, {', '.join(_COSTS)} FROM runs WHERE run_id IN ({listed})"):
+        costs.update({row.pop("run_id"): row for row in part.to_pylist()})
+    return [{**row, **costs.get(row["run_id"], {})} for row in store.score_rows(run_ids)]
 
 
 def _render_all(

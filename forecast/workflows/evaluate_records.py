@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
+
+import pyarrow
 
 from forecast.core.checkpoint_note import read_note
 from forecast.core.hashing import content_hash
@@ -54,6 +56,9 @@ class ResultStore(Protocol):
 
     def commit(self) -> int:
         """Move what is spooled into the file."""
+
+    def query(self, sql: str) -> Iterator[pyarrow.RecordBatch]:
+        """Answer a read-only question."""
 
     def score_rows(self, run_ids: Sequence[str] | None = None) -> list[dict[str, object]]:
         """Return rows of the view `scores`."""
