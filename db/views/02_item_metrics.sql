@@ -1,71 +1,118 @@
 -- Every metric of every item, from the loglikelihoods ll_j of its choices (nats), their characters, bytes and tokens.
--- Lists count from 1, choices from 0. A task of one choice has no choice-normalised value; there `correct` says whether the
--- model would have written the continuation itself (is_greedy), and a rolling text has no `correct` at all.
--- In argmax the first of equals wins, as in NumPy.
+-- Lists count from 1, choices from 0. In argmax the first of equals wins, as in NumPy. Zero tokens mean that the count is
+-- unknown.
+--
+-- Items of one choice have no choice-normalised value. There `correct` says whether the model would have written the
+-- continuation itself (is_greedy), and a rolling text has no `correct` at all. Where several choices are correct, any of them
+-- counts, their probabilities add up, and the loglikelihood per unit is the first one's.
 
+-- What concerns an item alone, worked out once per item and not once per item and model. A NULL here makes the metrics NULL
+-- that the item does not have: `position` is the correct choice's where there is a choice, `zero` is 0 where there are several.
+CREATE OR REPLACE VIEW item_facts AS
+SELECT
+    i.task_key,
+    i.item_idx,
+    i.item_group,
+    t.output_type,
+    i.gold + 1 AS gold_position,
+    CASE WHEN t.output_type = 'multiple_choice' THEN i.gold + 1 END AS position,
+    CASE WHEN t.output_type = 'multiple_choice' AND len(i.n_chars) > 1 THEN 0.0 END AS zero,
+    len(i.golds) > 1 AS has_golds,
+    i.golds,
+    greatest(len(i.golds), 1) AS n_golds,
+    len(i.n_chars) AS n_choices,
+    i.n_chars,
+    i.n_bytes,
+    i.n_chars = i.n_bytes AS same_lengths,
+    i.n_chars[i.gold + 1]::DOUBLE AS chars_gold,
+    i.n_bytes[i.gold + 1]::DOUBLE AS bytes_gold
+FROM item_records AS i
+JOIN task_records AS t USING (task_key);
+
+-- Steps that several metrics share, relative to the correct choice, whose own term is then exp(0) = 1: the softmax of the
+-- correct choice is 1 / sum_j exp(ll_j - ll_gold), and cannot be 0 / 0. The difference of two unequal numbers is never zero,
+-- so the largest of `per_char` is at the largest ll_j / n_char_j. 700 keeps exp finite; no real text comes near.
+CREATE OR REPLACE VIEW item_steps AS
+SELECT
+    *,
+    list_max(loglikelihoods) AS best,
+    list_position(loglikelihoods, list_max(loglikelihoods)) AS best_position,
+    list_position(per_char, list_max(per_char)) AS best_per_char_position,
+    list_sum(list_transform(per_char, lambda x: exp(least(x, 700.0)))) AS per_char_sum,
+    list_sum(list_transform(loglikelihoods, lambda x: exp(x - ll_gold))) AS softmax_sum
+FROM (
+    SELECT *, list_transform(loglikelihoods, lambda x, j: x / n_chars[j] - per_char_gold) AS per_char
+    FROM (
+        SELECT
+            r.run_key,
+            i.*,
+            s.loglikelihoods,
+            s.is_greedy[1] AS is_greedy,
+            s.loglikelihoods[i.gold_position] AS ll_gold,
+            s.loglikelihoods[i.gold_position] / i.chars_gold AS per_char_gold,
+            nullif(s.n_tokens[i.gold_position], 0) AS tokens_gold
+        FROM item_results AS s
+        JOIN run_records AS r USING (run_key)
+        JOIN item_facts AS i ON i.task_key = r.task_key AND i.item_idx = s.item_idx
+    )
+);
+
+-- A CASE computes anew what its branches need, even what another column has computed already. So the steps above stand outside
+-- of it here, and the rare cases (several correct choices, lengths that differ in bytes) are added as terms: half the time.
 CREATE OR REPLACE VIEW item_values AS
 SELECT
     run_key,
     task_key,
     item_idx,
     item_group,
+    output_type,
     n_choices,
     n_golds,
     -ll_gold AS nll_gold,
     chars_gold,
     bytes_gold,
     tokens_gold,
-    -ll_gold / chars_gold AS nll_per_char,
+    -per_char_gold AS nll_per_char,
     -ll_gold / bytes_gold AS nll_per_byte,
-    -ll_gold / nullif(tokens_gold, 0) AS nll_per_token,
-    CASE WHEN is_choice THEN
-        ln(list_sum(list_transform(per_char, lambda x: exp(x - best_per_char))))
-        - ln(list_sum(list_transform(golds, lambda g: exp(per_char[g + 1] - best_per_char))))
+    -ll_gold / tokens_gold AS nll_per_token,
+    -- -log softmax_j(ll_j / n_char_j)[gold]
+    ln(per_char_sum) + zero - CASE
+        WHEN has_golds THEN ln(list_sum(list_transform(golds, lambda g: exp(least(per_char[g + 1], 700.0)))))
+        ELSE 0.0
     END AS nll_choice_norm,
-    CASE WHEN is_choice THEN
-        list_sum(list_transform(golds, lambda g: exp(loglikelihoods[g + 1] - best)))
-        / list_sum(list_transform(loglikelihoods, lambda x: exp(x - best)))
-    END AS p_gold,
-    CASE WHEN is_choice THEN
-        list_max(list_transform(golds, lambda g: loglikelihoods[g + 1]))
-        - list_max(list_filter(loglikelihoods, lambda x, j: NOT list_contains(golds, j::INTEGER - 1)))
+    -- softmax_j(ll_j)[gold]
+    zero + CASE
+        WHEN has_golds THEN list_sum(list_transform(golds, lambda g: exp(least(loglikelihoods[g + 1] - ll_gold, 700.0))))
+        ELSE 1.0
+    END / softmax_sum AS p_gold,
+    -- ll_gold - max of the others, nats
+    zero + CASE
+        WHEN has_golds THEN
+            list_max(list_transform(golds, lambda g: loglikelihoods[g + 1]))
+            - list_max(list_filter(loglikelihoods, lambda x, j: NOT list_contains(golds, j::INTEGER - 1)))
+        WHEN ll_gold < best THEN ll_gold - best
+        ELSE ll_gold - list_max(list_filter(loglikelihoods, lambda x, j: j <> gold_position))
     END AS margin,
-    CASE
-        WHEN output_type = 'multiple_choice' THEN list_contains(golds, list_position(loglikelihoods, best)::INTEGER - 1)
-        WHEN output_type = 'loglikelihood' THEN is_greedy[1]
-    END AS correct,
-    CASE WHEN output_type = 'multiple_choice' THEN
-        list_contains(golds, list_position(per_char, best_per_char)::INTEGER - 1)
-    END AS correct_norm,
-    CASE WHEN output_type = 'multiple_choice' THEN
-        list_contains(golds, list_position(per_byte, list_max(per_byte))::INTEGER - 1)
-    END AS correct_bytes
+    greatest(
+        best_position = position,
+        CASE WHEN has_golds THEN list_contains(golds, best_position::INTEGER - 1) END,
+        CASE WHEN output_type = 'loglikelihood' THEN is_greedy END
+    ) AS correct,
+    greatest(
+        best_per_char_position = position,
+        CASE WHEN has_golds THEN list_contains(golds, best_per_char_position::INTEGER - 1) END
+    ) AS correct_norm,
+    greatest(
+        best_per_char_position = CASE WHEN same_lengths THEN position ELSE 0 * position END,
+        CASE WHEN same_lengths AND has_golds THEN list_contains(golds, best_per_char_position::INTEGER - 1) END,
+        CASE WHEN NOT same_lengths THEN list_position(per_byte, list_max(per_byte)) = position END,
+        CASE WHEN NOT same_lengths AND has_golds THEN
+            list_contains(golds, list_position(per_byte, list_max(per_byte))::INTEGER - 1)
+        END
+    ) AS correct_bytes
 FROM (
-    SELECT *, list_max(loglikelihoods) AS best, list_max(per_char) AS best_per_char
-    FROM (
-        SELECT
-            r.run_key,
-            r.task_key,
-            s.item_idx,
-            i.item_group,
-            t.output_type,
-            s.loglikelihoods,
-            s.is_greedy,
-            len(s.loglikelihoods) AS n_choices,
-            t.output_type = 'multiple_choice' AND len(s.loglikelihoods) > 1 AS is_choice,
-            CASE WHEN len(i.golds) > 0 THEN i.golds ELSE [i.gold] END AS golds,
-            greatest(len(i.golds), 1) AS n_golds,
-            s.loglikelihoods[i.gold + 1] AS ll_gold,
-            i.n_chars[i.gold + 1] AS chars_gold,
-            i.n_bytes[i.gold + 1] AS bytes_gold,
-            s.n_tokens[i.gold + 1] AS tokens_gold,
-            list_transform(s.loglikelihoods, lambda x, j: x / i.n_chars[j]) AS per_char,
-            list_transform(s.loglikelihoods, lambda x, j: x / i.n_bytes[j]) AS per_byte
-        FROM item_results AS s
-        JOIN run_records AS r USING (run_key)
-        JOIN task_records AS t USING (task_key)
-        JOIN item_records AS i ON i.task_key = r.task_key AND i.item_idx = s.item_idx
-    )
+    SELECT *, CASE WHEN NOT same_lengths THEN list_transform(loglikelihoods, lambda x, j: x / n_bytes[j]) END AS per_byte
+    FROM item_steps
 );
 
 CREATE OR REPLACE VIEW item_metrics AS

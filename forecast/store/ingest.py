@@ -6,16 +6,17 @@ so a crash between the commit and the file's removal is harmless.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from forecast.store.locking import quote
-from forecast.store.spool import SpoolFile
+from forecast.store.spool import SpoolFile, owner_token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Ingested:
 
 def ingest(connection: duckdb.DuckDBPyConnection, files: Sequence[SpoolFile], target: str) -> Ingested:
     """Insert the files' content into the tables of `target`; the caller holds the transaction."""
-    readable, damaged = _check_readable(files)
+    readable, damaged = _check_readable([file for file in files if file.kind != "shard"])
     by_kind: dict[str, list[SpoolFile]] = {}
     for file in readable:
         by_kind.setdefault(file.kind, []).append(file)
@@ -50,9 +51,8 @@ def ingest(connection: duckdb.DuckDBPyConnection, files: Sequence[SpoolFile], ta
         _insert_tasks(connection, by_kind["task"], target)
     if "run" in by_kind:
         connection.execute(_RUNS.format(target=target, source=_source(by_kind["run"])))
-    shards, rows = _insert_shards(connection, by_kind.get("shard", []), target)
-    done = [file for file in readable if file.kind != "shard"] + shards
-    return Ingested(done=tuple(done), damaged=tuple(damaged), rows=rows)
+    shards, rows, broken = _insert_shards(connection, [file for file in files if file.kind == "shard"], target)
+    return Ingested(done=(*readable, *shards), damaged=(*damaged, *broken), rows=rows)
 
 
 def _source(files: Sequence[SpoolFile]) -> str:
@@ -146,29 +146,58 @@ def _insert_tasks(connection: duckdb.DuckDBPyConnection, files: Sequence[SpoolFi
 
 def _insert_shards(
     connection: duckdb.DuckDBPyConnection, files: Sequence[SpoolFile], target: str
-) -> tuple[list[SpoolFile], int]:
+) -> tuple[list[SpoolFile], int, list[Damaged]]:
     """Insert item results; a shard whose run is not known yet stays in the spool."""
     if not files:
-        return [], 0
-    known = {str(run_id): int(key) for run_id, key in connection.execute("SELECT run_id, run_key FROM run_records").fetchall()}
-    by_run: dict[str, list[SpoolFile]] = {}
-    for file in files:
-        by_run.setdefault(_run_of(file), []).append(file)
-    clean, repeated, taken = [], [], []
-    for run_id, shards in by_run.items():
-        if run_id not in known:
-            continue
-        taken += shards
-        if _repeats(connection, known[run_id], shards):
-            repeated += shards
-        else:
-            clean += shards
+        return [], 0, []
+    keys = {
+        owner_token(str(run_id)): int(key)
+        for run_id, key in connection.execute("SELECT run_id, run_key FROM run_records").fetchall()
+    }
+    items, damaged = _items_by_run([file for file in files if file.owner in keys])
+    repeated = _runs_with_repeats(connection, {keys[owner]: entries for owner, entries in items.items()})
+    groups: dict[str, list[SpoolFile]] = {_CLEAN: [], _REPEATED: []}
+    for owner, entries in items.items():
+        groups[_REPEATED if keys[owner] in repeated else _CLEAN] += [file for file, _ in entries]
     rows = 0
-    for statement, group in ((_CLEAN, clean), (_REPEATED, repeated)):
+    for statement, group in groups.items():
         if group:
             result = connection.execute(statement.format(target=target, source=_source(group))).fetchone()
             rows += int(result[0]) if result else 0
-    return taken, rows
+    return [file for group in groups.values() for file in group], rows, damaged
+
+
+_ShardItems = list[tuple[SpoolFile, NDArray[np.int32]]]
+
+
+def _items_by_run(files: Sequence[SpoolFile]) -> tuple[dict[str, _ShardItems], list[Damaged]]:
+    found: dict[str, _ShardItems] = {}
+    damaged = []
+    for file in files:
+        try:
+            items = pq.ParquetFile(file.path).read(columns=["item_idx"]).column(0).to_numpy()
+        except (OSError, pa.ArrowException) as error:
+            damaged.append(Damaged(file=file, reason=str(error).splitlines()[0]))
+        else:
+            found.setdefault(file.owner, []).append((file, items))
+    return found, damaged
+
+
+def _runs_with_repeats(connection: duckdb.DuckDBPyConnection, items: Mapping[int, _ShardItems]) -> set[int]:
+    """Return the runs of which an item occurs twice in these shards, or is in the tables already."""
+    repeated = set()
+    for run_key, entries in items.items():
+        together = np.concatenate([column for _, column in entries])
+        if len(np.unique(together)) < len(together):
+            repeated.add(run_key)
+    begun = connection.execute(
+        "SELECT DISTINCT run_key FROM item_results WHERE run_key IN (SELECT unnest($keys::INTEGER[]))", {"keys": list(items)}
+    ).fetchall()
+    for (run_key,) in begun:
+        stored = connection.execute("SELECT item_idx FROM item_results WHERE run_key = ?", [run_key]).fetchnumpy()["item_idx"]
+        if any(np.isin(column, stored).any() for _, column in items[int(run_key)]):
+            repeated.add(int(run_key))
+    return repeated
 
 
 _CLEAN = """
@@ -187,21 +216,3 @@ JOIN run_records AS r USING (run_id)
 WHERE NOT EXISTS (FROM item_results AS old WHERE old.run_key = r.run_key AND old.item_idx = s.item_idx)
 ORDER BY r.run_key, s.item_idx, s.filename, s.file_row_number
 """
-
-
-def _run_of(file: SpoolFile) -> str:
-    first = pq.ParquetFile(file.path).read_row_group(0, columns=["run_id"])
-    return str(first.column("run_id")[0].as_py())
-
-
-def _repeats(connection: duckdb.DuckDBPyConnection, run_key: int, files: Sequence[SpoolFile]) -> bool:
-    """Tell whether an item of these shards occurs twice among them, or is in the tables already."""
-    columns = [pq.read_table(file.path, columns=["item_idx"]).column("item_idx").to_numpy() for file in files]
-    items = np.concatenate(columns)
-    if len(np.unique(items)) < len(items):
-        return True
-    stored = connection.execute(
-        "SELECT count(*) FROM item_results WHERE run_key = ? AND item_idx BETWEEN ? AND ?",
-        [run_key, int(items.min()), int(items.max())],
-    ).fetchone()
-    return stored is not None and int(stored[0]) > 0

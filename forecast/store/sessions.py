@@ -14,7 +14,7 @@ from forecast.store.ingest import Damaged, ingest
 from forecast.store.locking import attached, explain
 from forecast.store.spool import Spool, SpoolFile
 
-_FILES_PER_TRANSACTION = 256
+_FILES_PER_TRANSACTION = 512
 _BYTES_PER_TRANSACTION = 256 << 20
 
 

@@ -151,7 +151,7 @@ def _refuse_contradictions(store: Store, contents: Sequence[_Content]) -> None:
             other = seen.setdefault(key, (run.run_id, content.path))
             if other[0] != run.run_id:
                 raise InputError(
-                    f"{content.path}: {entry.checkpoint.model} has other loglikelihoods on {entry.task.task} than in {other[1]}",
+                    f"{content.path}: {entry.checkpoint.model} has other results on {entry.task.task} than {other[1]}",
                     expected="one result per checkpoint and task",
                     remedy="if it is another checkpoint, say which with --model and --step; nothing was imported",
                 )

@@ -1,0 +1,240 @@
+"""The SQL views against the definitions, computed the slow and obvious way in NumPy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from store_records import make_checkpoint, make_run, make_task
+
+from forecast.core.records import ItemRecord, RunStatus, ScoredShard, TaskRecord
+from forecast.store import Store
+
+
+def slow_metrics(item: ItemRecord, values: tuple[float, ...], tokens: tuple[int, ...], output_type: str, greedy: bool) -> dict:
+    ll = np.array(values, dtype=np.float64)
+    per_char, per_byte = ll / np.array(item.n_chars), ll / np.array(item.n_bytes)
+    golds = list(item.golds or (item.gold,))
+    found: dict = {
+        "nll_gold": -ll[item.gold],
+        "nll_per_char": -per_char[item.gold],
+        "nll_per_byte": -per_byte[item.gold],
+        "nll_per_token": -ll[item.gold] / tokens[item.gold],
+        "nll_choice_norm": None,
+        "p_gold": None,
+        "margin": None,
+        "correct": None,
+        "correct_norm": None,
+        "correct_bytes": None,
+    }
+    if output_type == "loglikelihood":
+        found["correct"] = greedy
+    if output_type == "multiple_choice":
+        found["correct"] = int(np.argmax(ll)) in golds
+        found["correct_norm"] = int(np.argmax(per_char)) in golds
+        found["correct_bytes"] = int(np.argmax(per_byte)) in golds
+        if len(ll) > 1:
+            soft = np.exp(per_char - per_char.max())
+            found["nll_choice_norm"] = -math.log(soft[golds].sum() / soft.sum())
+            soft = np.exp(ll - ll.max())
+            found["p_gold"] = soft[golds].sum() / soft.sum()
+            found["margin"] = ll[golds].max() - np.delete(ll, golds).max()
+    return found
+
+
+def put(store: Store, task: TaskRecord, rows: list[tuple[tuple[float, ...], tuple[int, ...], bool]], model: str = "m") -> str:
+    checkpoint = make_checkpoint(model)
+    run = make_run(checkpoint, task)
+    store.open_run(run, checkpoint, task)
+    shard = ScoredShard(
+        run_id=run.run_id,
+        item_idx=tuple(range(len(rows))),
+        loglikelihoods=tuple(values for values, _, _ in rows),
+        n_tokens=tuple(tokens for _, tokens, _ in rows),
+        is_greedy=tuple((greedy,) * len(values) for values, _, greedy in rows),
+    )
+    store.append(shard)
+    store.close_run(run.run_id, RunStatus.COMPLETE, None)
+    return run.run_id
+
+
+def read(store: Store, sql: str) -> list[dict]:
+    return [row for batch in store.query(sql) for row in batch.to_pylist()]
+
+
+def check(store: Store, task: TaskRecord, rows: list) -> None:
+    run_id = put(store, task, rows)
+    got = read(store, f"FROM item_metrics WHERE run_id = '{run_id}' ORDER BY item_idx")
+    wanted = [
+        slow_metrics(item, values, tokens, task.output_type, greedy)
+        for item, (values, tokens, greedy) in zip(task.items, rows, strict=True)
+    ]
+    for row, expected in zip(got, wanted, strict=True):
+        for name, value in expected.items():
+            if value is None or isinstance(value, bool):
+                assert row[name] == value, name
+            else:
+                assert row[name] == pytest.approx(value, rel=1e-12, abs=1e-12), name
+    (score,) = store.score_rows([run_id])
+    for name, item_name in (("acc", "correct"), ("acc_norm", "correct_norm"), ("acc_bytes", "correct_bytes")):
+        check_mean(score, name, [row[item_name] for row in wanted])
+    names = ["nll_gold", "nll_choice_norm", "p_gold", "margin"]
+    if task.output_type != "loglikelihood_rolling":
+        names += ["nll_per_char", "nll_per_byte", "nll_per_token"]
+    for name in names:
+        check_mean(score, name, [row[name] for row in wanted])
+    assert score["n_items"] == len(rows)
+
+
+def check_mean(score: dict, name: str, values: list) -> None:
+    if values[0] is None:
+        assert score[name] is None
+        assert score[f"{name}_sem"] is None
+        return
+    numbers = np.array(values, dtype=np.float64)
+    assert score[name] == pytest.approx(numbers.mean(), rel=1e-12, abs=1e-12)
+    if len(values) > 1:
+        assert score[f"{name}_sem"] == pytest.approx(numbers.std(ddof=1) / math.sqrt(len(values)), rel=1e-7, abs=1e-9)
+    else:
+        assert score[f"{name}_sem"] is None
+
+
+def random_rows(task: TaskRecord, seed: int) -> list:
+    rng = np.random.default_rng(seed)
+    return [
+        (
+            tuple(float(x) for x in -rng.gamma(2.0, 10.0, len(item.choices))),
+            tuple(int(x) for x in rng.integers(1, 9, len(item.choices))),
+            bool(rng.random() < 0.5),
+        )
+        for item in task.items
+    ]
+
+
+@pytest.mark.parametrize("choices", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("output_type", ["multiple_choice", "loglikelihood", "loglikelihood_rolling"])
+def test_metrics_follow_their_definitions(store: Store, choices: int, output_type: str) -> None:
+    if output_type != "multiple_choice" and choices > 1:
+        choices = 1
+    task = make_task("t", items=30, choices=choices, output_type=output_type)
+    check(store, task, random_rows(task, choices))
+
+
+def test_several_correct_choices_count_all(store: Store) -> None:
+    task = make_task("many", items=40, choices=5)
+    items = tuple(
+        replace(item, golds=tuple(sorted({item.gold, (item.gold + 2) % 5}))) if item.item_idx % 3 else item
+        for item in task.items
+    )
+    items = tuple(replace(item, gold=item.golds[0]) if item.golds else item for item in items)
+    task = replace(task, items=items, task_id="many-golds")
+    check(store, task, random_rows(task, 3))
+
+
+@pytest.mark.parametrize("position", range(4))
+def test_the_first_of_equals_wins_as_in_numpy(store: Store, position: int) -> None:
+    task = make_task("ties", items=1)
+    item = replace(task.items[0], gold=position, choices=("aa",) * 4, n_chars=(2,) * 4, n_bytes=(2,) * 4)
+    check(store, replace(task, items=(item,), task_id=f"ties{position}"), [((-1.0, -1.0, -1.0, -1.0), (1,) * 4, False)])
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.floats(-600.0, 0.0, allow_subnormal=False), min_size=3, max_size=3),
+            st.lists(st.integers(1, 300), min_size=3, max_size=3),
+            st.integers(0, 2),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_metrics_hold_for_any_numbers(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+    store = Store(tmp_path_factory.mktemp("any") / "results.duckdb")
+    base = make_task("any", items=len(rows), choices=3)
+    items = tuple(
+        replace(item, gold=gold, n_chars=tuple(lengths), n_bytes=tuple(2 * n for n in lengths))
+        for item, (_, lengths, gold) in zip(base.items, rows, strict=True)
+    )
+    check(store, replace(base, items=items), [(tuple(values), (1, 1, 1), False) for values, _, _ in rows])
+
+
+def test_extreme_loglikelihoods_stay_finite(store: Store) -> None:
+    task = make_task("far", items=2, choices=2)
+    items = tuple(
+        replace(item, gold=index, choices=("a", "b"), n_chars=(1, 1), n_bytes=(1, 1)) for index, item in enumerate(task.items)
+    )
+    run_id = put(store, replace(task, items=items), [((0.0, -5000.0), (1, 1), True), ((0.0, -5000.0), (1, 1), True)])
+    rows = read(store, f"FROM item_metrics WHERE run_id = '{run_id}' ORDER BY item_idx")
+    assert [row["p_gold"] for row in rows] == [1.0, 0.0]
+    assert rows[0]["nll_choice_norm"] == 0.0
+    assert math.isfinite(rows[1]["nll_choice_norm"])
+    assert math.isfinite(store.score_rows([run_id])[0]["nll_choice_norm"])
+
+
+def test_rolling_text_is_weighted_by_its_units(store: Store) -> None:
+    task = make_task("docs", items=12, choices=1, output_type="loglikelihood_rolling")
+    rng = np.random.default_rng(5)
+    lengths = rng.integers(20, 4000, 12)
+    items = tuple(
+        replace(item, gold=0, n_chars=(int(n),), n_bytes=(int(n) + 7,)) for item, n in zip(task.items, lengths, strict=True)
+    )
+    nll = lengths * rng.uniform(0.5, 1.5, 12)
+    tokens = lengths // 4 + 1
+    rows = [((-float(value),), (int(count),), False) for value, count in zip(nll, tokens, strict=True)]
+    (score,) = store.score_rows([put(store, replace(task, items=items), rows)])
+    n_bytes = lengths + 7
+    assert score["bits_per_byte"] == pytest.approx(nll.sum() / n_bytes.sum() / math.log(2.0), rel=1e-12)
+    assert score["nll_per_token"] == pytest.approx(nll.sum() / tokens.sum(), rel=1e-12)
+    ratio = nll.sum() / n_bytes.sum()
+    sem = math.sqrt(((nll - ratio * n_bytes) ** 2).sum() / (12 * 11)) / n_bytes.mean()
+    assert score["nll_per_byte_sem"] == pytest.approx(sem, rel=1e-7)
+    assert score["acc"] is None
+    assert score["chance"] is None
+    (observation,) = read(store, "FROM observations")
+    assert observation["loss"] == score["nll_per_token"]
+
+
+def test_lambada_like_tasks_have_accuracy_and_no_chance(filled: Store) -> None:
+    rows = [row for row in filled.score_rows() if row["task"] == "words"]
+    assert {row["chance"] for row in rows} == {0.0}
+    assert all(row["acc"] is not None and row["nll_choice_norm"] is None and row["acc_norm"] is None for row in rows)
+
+
+def test_unknown_token_counts_give_no_per_token_value(store: Store) -> None:
+    task = make_task("t", items=3, choices=2)
+    run_id = put(store, task, [((-1.0, -2.0), (0, 0), False)] * 3)
+    (score,) = store.score_rows([run_id])
+    assert score["nll_per_token"] is None
+    assert score["nll_per_char"] > 0.0
+
+
+def test_scores_do_not_depend_on_the_order_of_shards(tmp_path: object, store: Store) -> None:
+    task = make_task("order", items=500)
+    rows = random_rows(task, 11)
+    checkpoint = make_checkpoint()
+    run = make_run(checkpoint, task)
+    seen = []
+    for seed in range(4):
+        other = Store(store.path.with_name(f"order{seed}.duckdb"))
+        other.open_run(run, checkpoint, task)
+        order = np.random.default_rng(seed).permutation(500)
+        for part in np.array_split(order, 7):
+            other.append(
+                ScoredShard(
+                    run_id=run.run_id,
+                    item_idx=tuple(int(i) for i in part),
+                    loglikelihoods=tuple(rows[i][0] for i in part),
+                    n_tokens=tuple(rows[i][1] for i in part),
+                    is_greedy=tuple((rows[i][2],) * 4 for i in part),
+                )
+            )
+            if seed % 2:
+                other.commit()
+        seen.append(other.score_rows())
+    assert seen[0] == seen[1] == seen[2] == seen[3]
