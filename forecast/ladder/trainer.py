@@ -55,6 +55,32 @@ class PhaseTrainer(Trainer):
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, fraction)
         return self.lr_scheduler
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Write a restart state's weights under the names that loading it expects.
+
+        `save_pretrained` renames to the published format and the Trainer loads without renaming back, so an untied output
+        matrix would silently start anew (https://github.com/huggingface/transformers/issues/43701).
+        """
+        if self.args.should_save:
+            model = self.accelerator.unwrap_model(self.model)
+            model.save_pretrained(output_dir or self.args.output_dir, save_original_format=False)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Refuse a restart state that lacks weights, tied ones aside.
+
+        Raises:
+            CheckpointError: it does.
+        """
+        tied = set(self.model.all_tied_weights_keys) if self.model is not None else set()
+        missing = sorted(set(load_result.missing_keys) - tied)
+        if missing or load_result.unexpected_keys:
+            raise CheckpointError(
+                f"a restart state of '{self._plan.member.name}' lacks {', '.join(missing) or 'nothing'} and has the unknown "
+                f"{', '.join(load_result.unexpected_keys) or 'nothing'}",
+                expected="the member's weights",
+                remedy="delete the member's .state folder and train it again",
+            )
+
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """Add this micro-batch's share to the step's loss."""
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
@@ -147,7 +173,7 @@ class _Watcher(TrainerCallback):
         held, trainer.step_loss = trainer.step_loss, None
         if not force and step % self._settings.log_every_steps:
             return None
-        loss = float(held)
+        loss = float(held.detach())
         if not math.isfinite(loss):
             raise CheckpointError(
                 f"member '{self._plan.member.name}': the loss became {loss} at step {step}",

@@ -109,7 +109,7 @@ def run_demo(
     )
     training.raise_failures()
     report = evaluate(
-        [CheckpointRequest(source=str(path)) for path in training.checkpoints],
+        [CheckpointRequest(source=str(path), model=path.parent.name) for path in training.checkpoints],
         tasks=[TASK_NAME],
         db=db,
         include_path=files.tasks,

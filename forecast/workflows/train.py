@@ -234,7 +234,14 @@ def _tokenise(
     """Tokenise corpus and validation text, or find them done."""
     cache_folder = folder / "tokens"
     jobs = machine.cores if needed > 2_000_000 else 1
+    fresh = 0
     with progress.stage("tokenise", needed, "tokens") as bar:
+
+        def count_tokens(count: int) -> None:
+            nonlocal fresh
+            fresh += count
+            bar.advance(count)
+
         train = build_cache(
             inputs.corpus,
             inputs.tokenizer,
@@ -242,9 +249,11 @@ def _tokenise(
             end_token=END_TOKEN,
             needed_tokens=needed,
             jobs=jobs,
-            advance=lambda count: bar.advance(count),
+            advance=count_tokens,
         )
         bar.retotal(train.n_tokens)
+        if fresh == 0:
+            bar.advance(train.n_tokens)
         validation = None
         if inputs.validation is not None:
             validation = build_cache(
