@@ -62,7 +62,7 @@ class Fetcher:
             endpoint: the hub's address; HF_ENDPOINT's when not given.
             token: access token; HF_TOKEN's when not given.
             cache_limit_bytes: most that checkpoints downloaded by this program may hold; what is scored is evicted first.
-            trust_remote_code: hub ids whose own Python files may be fetched.
+            trust_remote_code: hub ids (and folders) whose own Python files may be fetched and run.
             progress: where to say what is being fetched.
             sleep: how to wait between attempts.
         """
@@ -86,6 +86,10 @@ class Fetcher:
     def plan(self, requests: Sequence[CheckpointRequest]) -> None:
         """Say in which order checkpoints will be fetched, so that each next one is fetched ahead."""
         self._plan = list(requests)
+
+    def trusts(self, request: CheckpointRequest) -> bool:
+        """Whether the user named this very model (or folder) as one whose own Python files may run."""
+        return request.source in self._trusted
 
     def resolve(self, request: CheckpointRequest) -> CheckpointRequest:
         """Return the request with its commit in `metadata["revision_sha"]`; a local folder is returned as it is.

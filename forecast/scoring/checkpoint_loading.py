@@ -67,41 +67,48 @@ def settle_dtype(dtype: str, device: str) -> str:
     return dtype
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """Return the folder's tokenizer.
 
     Raises:
         CheckpointError: it cannot be built from the folder's files.
     """
     try:
-        return transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return transformers.AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=trust_remote_code
+        )
     except Exception as error:
         raise CheckpointError(
             f"the tokenizer in {folder} cannot be loaded: {_first_line(error)}", expected="complete tokenizer files"
         ) from error
 
 
-def load_checkpoint(folder: Path, *, dtype: str, device: str, device_map: str | None = None) -> LoadedCheckpoint:
-    """Return the folder's model, ready to score.
+def load_checkpoint(
+    folder: Path, *, dtype: str, device: str, device_map: str | None = None, trust_remote_code: bool = False
+) -> LoadedCheckpoint:
+    """Return the folder's model, ready to score. Python files of the folder's own run only where they are trusted.
 
     Raises:
         CheckpointError: the weights are corrupt, incomplete, or not those of a causal language model.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    tokenizer = load_tokenizer(folder)
-    config = _load_config(folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    config = _load_config(folder, trust_remote_code)
     masked = is_masked(config)
-    if not masked and (
-        config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False)
-    ):
+    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or (
+        trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    )
+    if not masked and (not known or getattr(config, "is_encoder_decoder", False)):
         raise CheckpointError(
             f"{folder} holds a model of type '{config.model_type}'",
             expected="a causal or masked language model",
             remedy="other kinds can be scored with --backend lm-eval:NAME,ARGS",
         )
     model_class = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
-    model = _load_model(folder, config, model_class, dtype=dtype, device=device, device_map=device_map)
+    model = _load_model(
+        folder, config, model_class, dtype=dtype, device=device, device_map=device_map, trust_remote_code=trust_remote_code
+    )
     embeddings = _embedding_parameters(model)
     total = sum(parameter.numel() for parameter in model.parameters())
     return LoadedCheckpoint(
@@ -116,20 +123,26 @@ def load_checkpoint(folder: Path, *, dtype: str, device: str, device_map: str | 
     )
 
 
-def holds_masked_model(folder: Path) -> bool:
+def holds_masked_model(folder: Path, *, trust_remote_code: bool = False) -> bool:
     """Whether a folder's configuration is that of a masked language model.
 
     Raises:
         CheckpointError: the configuration is of no known model type.
     """
-    return is_masked(_load_config(folder))
+    return is_masked(_load_config(folder, trust_remote_code))
 
 
-def _load_config(folder: Path) -> Any:
+def _load_config(folder: Path, trust_remote_code: bool) -> Any:
     try:
-        return transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        # An explicit False: left to itself, the library would ask on the terminal whether to run the folder's code.
+        return transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:
-        raise CheckpointError(f"{folder}/config.json: {_first_line(error)}", expected="a known model type") from error
+        remedy = ""
+        if not trust_remote_code and "trust_remote_code" in str(error):
+            remedy = "it needs Python files of its own: read them, then name the model with --trust-remote-code"
+        raise CheckpointError(
+            f"{folder}/config.json: {_first_line(error)}", expected="a known model type", remedy=remedy
+        ) from error
 
 
 def is_masked(config: Any) -> bool:
@@ -153,7 +166,16 @@ def masked_window(model: Any, tokenizer: Any) -> int:
     return min([int(resolve_max_length(model.config, tokenizer)), int(tokenizer.model_max_length), *sizes])
 
 
-def _load_model(folder: Path, config: Any, model_class: Any, *, dtype: str, device: str, device_map: str | None) -> Any:
+def _load_model(
+    folder: Path,
+    config: Any,
+    model_class: Any,
+    *,
+    dtype: str,
+    device: str,
+    device_map: str | None,
+    trust_remote_code: bool,
+) -> Any:
     try:
         model, info = model_class.from_pretrained(
             str(folder),
@@ -162,6 +184,7 @@ def _load_model(folder: Path, config: Any, model_class: Any, *, dtype: str, devi
             local_files_only=True,
             output_loading_info=True,
             device_map=device_map,
+            trust_remote_code=trust_remote_code,
         )
     except Exception as error:
         raise CheckpointError(

@@ -34,22 +34,34 @@ class CheckpointSweep:
         self._maps_directly = False
         self._reader: threading.Thread | None = None
 
-    def open(self, folder: Path) -> LoadedCheckpoint:
-        """Return the folder's model; the one returned before is overwritten.
+    def open(self, folder: Path, *, trust_remote_code: bool = False) -> LoadedCheckpoint:
+        """Return the folder's model; the one returned before is overwritten. Its own Python files run only where trusted.
 
         Raises:
             CheckpointError: it cannot be loaded.
         """
         config = _stable_config(folder)
         before, self._loaded = self._loaded, None  # A failure below leaves no half-filled model behind.
-        if before is not None and self._maps_directly and config == self._config and _is_safetensors(folder):
+        if (
+            before is not None
+            and not trust_remote_code
+            and self._maps_directly
+            and config == self._config
+            and _is_safetensors(folder)
+        ):
             _fill(before.model, folder)
             loaded = replace(before, tokenizer=self._tokenizer(folder, before))
         else:
             del before  # Free the old weights before the new ones are read.
-            loaded = load_checkpoint(folder, dtype=self._dtype, device=self._device, device_map=self._device_map)
+            loaded = load_checkpoint(
+                folder,
+                dtype=self._dtype,
+                device=self._device,
+                device_map=self._device_map,
+                trust_remote_code=trust_remote_code,
+            )
             self._config = config
-            self._maps_directly = self._device_map is None and _is_direct(loaded.model, folder)
+            self._maps_directly = self._device_map is None and not trust_remote_code and _is_direct(loaded.model, folder)
         self._tokenizer_hash = tokenizer_identity(folder)
         self._loaded = loaded
         return loaded

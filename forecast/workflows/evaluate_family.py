@@ -77,7 +77,7 @@ class FamilySweep:
             params=counted.total if counted else None,
             params_non_embedding=counted.non_embedding if counted else None,
         )
-        masked = self._backend is None and holds_masked_model(folder)
+        masked = self._backend is None and holds_masked_model(folder, trust_remote_code=self._fetcher.trusts(request))
         return self._evaluate(request, folder, facts, masked_settings(self._settings) if masked else self._settings)
 
     def _evaluate(
@@ -95,7 +95,7 @@ class FamilySweep:
         name = f"{checkpoint.model} {checkpoint.revision}".strip()
         try:
             if missing:
-                self._score(missing, folder, facts, settings, name)
+                self._score(missing, folder, facts, settings, name, trusted=self._fetcher.trusts(request))
         except ForecastError as error:
             for run, _, _ in missing:
                 self._store.close_run(run.run_id, RunStatus.FAILED, None, str(error))
@@ -109,6 +109,8 @@ class FamilySweep:
         facts: CheckpointFacts,
         settings: ScoringSettings,
         name: str,
+        *,
+        trusted: bool,
     ) -> None:
         if self._backend is not None:
             backend = open_backend(self._backend, folder=folder, dtype=settings.dtype, device=settings.device)
@@ -116,7 +118,7 @@ class FamilySweep:
             return
         if folder is None:
             raise UsageError("a checkpoint without files", expected="--backend lm-eval:NAME,ARGS beside it")
-        loaded = self._sweep.open(folder)
+        loaded = self._sweep.open(folder, trust_remote_code=trusted)
         if loaded.masked:
             score_masked_checkpoint(loaded, missing, settings, self._store, self._progress, name=name)
             return

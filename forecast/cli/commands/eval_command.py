@@ -34,6 +34,10 @@ def evaluate_command(
     checkpoints: Annotated[Path, typer.Option("--checkpoints", help="Folder that 'forecast train' writes to.")] = Path(
         "checkpoints"
     ),
+    trust_remote_code: Annotated[
+        list[str] | None,
+        typer.Option("--trust-remote-code", help="Hub id or folder whose own Python files may run; repeatable."),
+    ] = None,
     cache_limit: Annotated[
         str | None, typer.Option("--cache-limit", help="Most that downloads may hold, e.g. 20GB: scored ones are deleted.")
     ] = None,
@@ -101,7 +105,11 @@ def evaluate_command(
         skip_empty=skip_empty,
         device_map=device_map,
         backend=backend,
-        fetcher=Fetcher(progress=progress, cache_limit_bytes=parse_bytes(cache_limit) if cache_limit else None),
+        fetcher=Fetcher(
+            progress=progress,
+            cache_limit_bytes=parse_bytes(cache_limit) if cache_limit else None,
+            trust_remote_code=trust_remote_code or [],
+        ),
         progress=progress,
     )
     if json_output:
