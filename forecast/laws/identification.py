@@ -10,14 +10,15 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from forecast.laws.covariance import Covariances, row_terms, statistic_scale
+from forecast.laws.covariance import Covariances, Rows, row_terms, statistic_scale
 from forecast.laws.held import Profile
-from forecast.laws.law import FloatArray, Role
+from forecast.laws.law import FloatArray, Role, Space
 from forecast.laws.objective import Objective
 from forecast.laws.points import Points
 
 _FLAT = 1e-11
 """Smallest eigenvalue of the unit-diagonal information that is told from rounding."""
+_NO_EFFECT = 1e-9
 _SHARE = 0.5
 """An asymptote is unidentified when more than this share of its possible range fits ..."""
 _SPAN = 0.25
@@ -60,9 +61,12 @@ def find_unidentified(
 
 def _flat_directions(objective: Objective, u: FloatArray, names: list[str]) -> tuple[list[str], list[str]]:
     """Parameters that take part in a direction without curvature."""
-    matrix = _plain_information(objective, u)
+    rows = row_terms(objective, u)
+    matrix = _plain_information(objective, rows)
     diagonal = np.diagonal(matrix)
-    dead = ~(diagonal > 1e-300)
+    # An e-fold of a scale that moves nothing by a billionth is an amplitude that went to zero, or what multiplies it.
+    effect = np.max(np.abs(rows.gradient), axis=0, initial=0.0) / max(_size(objective), 1e-300)
+    dead = ~(diagonal > 1e-300) | (objective.is_log & (effect < _NO_EFFECT))
     scale = 1.0 / np.sqrt(np.where(dead, 1.0, diagonal))
     eigenvalues, vectors = np.linalg.eigh(matrix * scale[:, None] * scale[None, :])
     bad = [name for name, is_dead in zip(names, dead, strict=True) if is_dead]
@@ -75,9 +79,15 @@ def _flat_directions(objective: Objective, u: FloatArray, names: list[str]) -> t
     return bad, reasons
 
 
-def _plain_information(objective: Objective, u: FloatArray) -> FloatArray:
+def _size(objective: Objective) -> float:
+    """Largest measurement, in the unit of the residual."""
+    if objective.loss.is_likelihood or (getattr(objective.loss, "space", None) or objective.space) is Space.LOG:
+        return 1.0
+    return float(np.max(np.abs(objective.y) / objective.sigma))
+
+
+def _plain_information(objective: Objective, rows: Rows) -> FloatArray:
     """Information as if residuals were squared: what the rows could say, whatever the loss makes of it."""
-    rows = row_terms(objective, u)
     curvature = rows.curvature if objective.loss.is_likelihood else np.ones_like(rows.psi)
     matrix = (rows.gradient * (objective.weights * curvature)[:, None]).T @ rows.gradient
     return np.asarray(matrix + np.diag(objective.soft_precision * rows.scale**2))

@@ -143,6 +143,8 @@ class Constraints:
 
     fixed: Mapping[str, float] = field(default_factory=dict)
     soft: Mapping[str, SoftValue] = field(default_factory=dict)
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Parameter -> (lower, upper), within its domain: an error rate's limits lie between 0 and 1, for example."""
 
 
 def constants(**values: float) -> Mapping[str, float]:

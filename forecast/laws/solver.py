@@ -41,6 +41,7 @@ def fit(
     weights: ArrayLike | None = None,
     fixed: Mapping[str, float] | None = None,
     soft: Mapping[str, SoftValue] | None = None,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
     seed: int = 0,
     starts: int = STARTS,
     extra_starts: Sequence[FloatArray] = (),
@@ -58,6 +59,7 @@ def fit(
         fixed: parameter -> value that it is held at.
         soft: parameter -> normal penalty. For losses that are no likelihood the penalty is scaled by the noise variance
             of the fit without it, so that `sd` keeps its meaning.
+        bounds: parameter -> (lower, upper) that it is kept within.
         seed: of the jittered starts; the optimum does not depend on it.
         starts: how many starts to polish.
         extra_starts: parameter vectors to begin from besides.
@@ -77,7 +79,7 @@ def fit(
     loss = loss or LeastSquares()
     used_space = getattr(loss, "space", None) or space or law.space
     points = check_points(law, x, y, loss=loss, space=used_space, sigma=sigma, weights=weights)
-    constraints = Constraints(fixed=dict(fixed or {}), soft=dict(soft or {}))
+    constraints = Constraints(fixed=dict(fixed or {}), soft=dict(soft or {}), bounds=dict(bounds or {}))
     _check_constraints(law, constraints)
     if isinstance(loss, BetaBinomial) and loss.rho is None:
         from forecast.laws.overdispersion import estimate_rho
@@ -88,7 +90,7 @@ def fit(
         extra = {}
     soft_scale = 1.0
     if constraints.soft and not loss.is_likelihood:
-        plain = build_objective(law, points, loss, used_space, Constraints(fixed=constraints.fixed), 1.0)
+        plain = build_objective(law, points, loss, used_space, replace(constraints, soft={}), 1.0)
         unpulled, _, _ = search(plain, seed=seed, starts=max(8, starts // 4))
         soft_scale = max(covariances(plain, unpulled).noise_variance, 1e-300)
     objective = build_objective(law, points, loss, used_space, constraints, soft_scale)
@@ -105,6 +107,10 @@ def build_objective(
     if len(free) == 0:
         raise FitError("every parameter is fixed", expected="at least one free parameter")
     limits = {p.name: (p.lower, p.upper) for p in law.parameters} | dict(law.domain(points.x, points.y))
+    for name, (low, high) in constraints.bounds.items():
+        limits[name] = (max(low, limits[name][0]), min(high, limits[name][1]))
+        if limits[name][0] >= limits[name][1]:
+            raise FitError(f"no value of {name} is within its bounds and these measurements'", expected="wider bounds")
     template = np.array([float(constraints.fixed.get(name, 1.0)) for name in names])
     mean = np.array([constraints.soft[names[i]].mean if names[i] in constraints.soft else 0.0 for i in free])
     precision = np.array(
@@ -221,7 +227,7 @@ def _conclude(
 
 
 def _check_constraints(law: Law, constraints: Constraints) -> None:
-    for name in [*constraints.fixed, *constraints.soft]:
+    for name in [*constraints.fixed, *constraints.soft, *constraints.bounds]:
         if name not in law.names:
             raise FitError(f"'{law.name}' has no parameter '{name}'", expected=", ".join(law.names))
     for name, value in constraints.fixed.items():
@@ -230,6 +236,9 @@ def _check_constraints(law: Law, constraints: Constraints) -> None:
             raise FitError(f"{name} cannot be held at {value}", expected=f"a value in [{parameter.lower}, {parameter.upper}]")
         if name in constraints.soft:
             raise FitError(f"{name} is both fixed and soft", expected="one of the two")
+    for name, (low, high) in constraints.bounds.items():
+        if not low < high:
+            raise FitError(f"{name} is bounded by [{low}, {high}]", expected="a lower bound below the upper")
     for name, soft in constraints.soft.items():
         if not (np.isfinite(soft.mean) and np.isfinite(soft.sd) and soft.sd > 0):
             raise FitError(f"{name} has the soft value {soft.mean} +- {soft.sd}", expected="finite numbers, sd above 0")

@@ -128,4 +128,4 @@ def _draw_contours(
     axes.set_xlabel("training FLOPs")
     axes.set_ylabel("parameters")
     axes.set_title(f"Optimal size; contours: fitted {metric}")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper left")
