@@ -76,7 +76,7 @@ class Fetcher:
             sleep=sleep,
         )
         self._shelf = CacheShelf(self._cache_folder, limit_bytes=cache_limit_bytes)
-        self._trusted = frozenset(trust_remote_code)
+        self._trusted = frozenset({*trust_remote_code, *(str(Path(name).expanduser()) for name in trust_remote_code)})
         self._progress = progress or SilentProgress()
         self._plan: list[CheckpointRequest] = []
         self._background: dict[CheckpointKey, BackgroundDownload] = {}
