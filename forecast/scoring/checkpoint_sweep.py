@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from forecast.core.errors import CheckpointError
 from forecast.scoring.checkpoint_files import tokenizer_identity, weight_files
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint, load_checkpoint, load_tokenizer
+from forecast.scoring.quantization import Quantization, quantize_model
 
 _VOLATILE_FIELDS = frozenset({"_name_or_path", "transformers_version", "torch_dtype", "dtype", "_commit_hash"})
 """Fields of config.json that do not change what is computed."""
@@ -23,11 +24,14 @@ _READ_BYTES = 8 << 20
 class CheckpointSweep:
     """Holds at most one model."""
 
-    def __init__(self, *, dtype: str, device: str, device_map: str | None = None) -> None:
+    def __init__(
+        self, *, dtype: str, device: str, device_map: str | None = None, quantization: Quantization | None = None
+    ) -> None:
         """All checkpoints are opened with this data type, on this device."""
         self._dtype = dtype
         self._device = device
         self._device_map = device_map
+        self._quantization = quantization
         self._loaded: LoadedCheckpoint | None = None
         self._config: dict[str, Any] = {}
         self._tokenizer_hash = ""
@@ -61,7 +65,10 @@ class CheckpointSweep:
                 trust_remote_code=trust_remote_code,
             )
             self._config = config
-            self._maps_directly = self._device_map is None and not trust_remote_code and _is_direct(loaded.model, folder)
+            plain = self._device_map is None and self._quantization is None and not trust_remote_code
+            self._maps_directly = plain and _is_direct(loaded.model, folder)
+            if self._quantization is not None:
+                quantize_model(loaded.model, self._quantization)
         self._tokenizer_hash = tokenizer_identity(folder)
         self._loaded = loaded
         return loaded

@@ -11,6 +11,7 @@ from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.hub import Fetcher
 from forecast.scoring.checkpoint_loading import settle_device, settle_dtype
+from forecast.scoring.quantization import Quantization, settle_quantization
 from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED, render_task
 from forecast.scoring.requests import RenderedTask
 from forecast.scoring.task_source import load_tasks
@@ -80,6 +81,7 @@ def evaluate(
     skip_empty: bool = False,
     device_map: str | None = None,
     backend: str = "native",
+    quantize: str | None = None,
     fetcher: Fetcher | None = None,
     progress: Progress | None = None,
     store: ResultStore | None = None,
@@ -103,6 +105,7 @@ def evaluate(
         skip_empty: leave items with an empty choice out instead of refusing the task.
         device_map: transformers' `device_map`, for models larger than one GPU.
         backend: `native`, or `lm-eval:NAME,ARGS` to send the requests through a model of lm-eval's registry.
+        quantize: `int8` or `int4` (or e.g. `int8-torchao`): score a quantised variant, kept as a member of its own.
         fetcher: brings hub checkpoints to local folders; one with the hub's usual settings when not given.
         progress: where bars and notices go.
         store: opened store, for callers that already hold one.
@@ -125,6 +128,7 @@ def evaluate(
         deterministic=deterministic,
         device_map=device_map,
         backend=backend,
+        quantization=_settle_quantization(quantize, backend),
     )
     rendered = _render_all(
         tasks, num_fewshot, limit, include_path, data_dir, fewshot_seed, skip_empty=skip_empty, progress=progress
@@ -156,6 +160,18 @@ def _rows_of(store: ResultStore, run_ids: Sequence[str]) -> list[dict[str, objec
     for part in store.query(f"SELECT run_id, {', '.join(_COSTS)} FROM runs WHERE run_id IN ({listed})"):
         costs.update({row.pop("run_id"): row for row in part.to_pylist()})
     return [{**row, **costs.get(row["run_id"], {})} for row in store.score_rows(run_ids)]
+
+
+def _settle_quantization(quantize: str | None, backend: str) -> Quantization | None:
+    if quantize is None:
+        return None
+    if backend != "native":
+        raise UsageError(
+            f"--quantize {quantize} with --backend {backend}",
+            expected="one of them",
+            remedy="put the backend's own quantisation into its arguments",
+        )
+    return settle_quantization(quantize)
 
 
 def _render_all(

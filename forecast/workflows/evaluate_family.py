@@ -51,7 +51,12 @@ class FamilySweep:
         self._progress = progress
         self._backend = parse_backend(settings.backend)
         self._plans = PlanCache()
-        self._sweep = CheckpointSweep(dtype=settings.dtype, device=settings.device, device_map=settings.device_map)
+        self._sweep = CheckpointSweep(
+            dtype=settings.dtype,
+            device=settings.device,
+            device_map=settings.device_map,
+            quantization=settings.quantization,
+        )
         self._check = SiblingCheck(progress=progress)
         fetcher.plan(requests)
 

@@ -25,6 +25,7 @@ from forecast.core.records import (
 )
 from forecast.core.units import FlopsConvention, training_flops
 from forecast.scoring.engine import SCORING_VERSION
+from forecast.scoring.quantization import Quantization
 
 BACKEND_SOURCE = "lm-eval:"
 """A request with such a source has no files: a backend's arguments say which model answers."""
@@ -76,6 +77,12 @@ class ScoringSettings:
     device_map: str | None = None
     backend: str = "native"
     scoring_version: str = SCORING_VERSION
+    quantization: Quantization | None = None
+
+    @property
+    def dtype_label(self) -> str:
+        """The data type under which results are kept: a quantised variant is a member of its own."""
+        return self.quantization.label(self.dtype) if self.quantization else self.dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +148,12 @@ def make_run(checkpoint: CheckpointRecord, task: TaskRecord, settings: ScoringSe
     """Return the run's record; equal definitions give equal ids."""
     import os
 
-    identity = [checkpoint.checkpoint_id, task.task_id, settings.dtype, settings.backend, settings.scoring_version]
+    identity = [checkpoint.checkpoint_id, task.task_id, settings.dtype_label, settings.backend, settings.scoring_version]
     return RunRecord(
         run_id=content_hash([*identity, "deterministic"] if settings.deterministic else identity),
         checkpoint_id=checkpoint.checkpoint_id,
         task_id=task.task_id,
-        dtype=settings.dtype,
+        dtype=settings.dtype_label,
         device=settings.device,
         backend=settings.backend.partition(",")[0],
         scoring_version=settings.scoring_version,
@@ -157,5 +164,6 @@ def make_run(checkpoint: CheckpointRecord, task: TaskRecord, settings: ScoringSe
             "cpus": os.cpu_count(),
             "machine": platform.machine(),
             **{f"{name}_version": version(name) for name in ("torch", "transformers", "lm_eval")},
+            **({"quantization_version": settings.quantization.library_version} if settings.quantization else {}),
         },
     )

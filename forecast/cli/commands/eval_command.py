@@ -53,6 +53,9 @@ def evaluate_command(
     tokens: Annotated[float | None, typer.Option("--tokens", min=0, help="Training tokens, when the card cannot say.")] = None,
     flops: Annotated[float | None, typer.Option("--flops", min=0, help="Training FLOPs, when the card cannot say.")] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16 or float64.")] = "auto",
+    quantize: Annotated[
+        str | None, typer.Option("--quantize", help="int8 or int4: score a quantised variant (torchao or bitsandbytes).")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     token_budget: Annotated[int | None, typer.Option("--token-budget", min=1, help="Positions per forward pass.")] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits whatever the batch budget.")] = False,
@@ -98,6 +101,7 @@ def evaluate_command(
         include_path=include_path,
         data_dir=data_dir,
         dtype=dtype,
+        quantize=quantize,
         device=device,
         token_budget=token_budget,
         deterministic=deterministic,
