@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from forecast.core.errors import CheckpointError
-from forecast.hub.tokenizer_files import tokenizer_behaviour
 from forecast.hub.weight_headers import count_parameters
 
 SIZES = {
@@ -142,30 +141,3 @@ def test_a_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(CheckpointError, match=r"bytes; expected"):
         count_parameters(tmp_path)
-
-
-def test_tokenizers_are_compared_by_what_they_do(tmp_path: Path) -> None:
-    def write(name: str, **changes: object) -> Path:
-        content = {
-            "version": "1.0",
-            "truncation": None,
-            "added_tokens": [{"id": 3, "content": "<|end|>", "special": True}, {"id": 4, "content": "  ", "special": False}],
-            "pre_tokenizer": {"type": "ByteLevel"},
-            "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
-        }
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "tokenizer.json").write_text(json.dumps({**content, **changes}))
-        return folder
-
-    one = tokenizer_behaviour(write("one"))
-    assert one == tokenizer_behaviour(write("two", truncation={"max_length": 9}, version="2.0"))
-    pairs = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]}
-    assert one == tokenizer_behaviour(write("three", model=pairs))
-    assert one != tokenizer_behaviour(write("four", model={**pairs, "merges": []}))
-    assert one != tokenizer_behaviour(write("five", pre_tokenizer={"type": "Whitespace"}))
-    assert one != tokenizer_behaviour(write("six", added_tokens=[]))
-    assert tokenizer_behaviour(tmp_path) is None
-    (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(CheckpointError, match="no tokenizer"):
-        tokenizer_behaviour(tmp_path)
