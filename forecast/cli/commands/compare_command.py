@@ -1,0 +1,101 @@
+"""`forecast compare A B`: compute-equivalent gain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+
+if TYPE_CHECKING:
+    from forecast.workflows.comparison import Comparison
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("compare")(compare)
+
+
+def compare(
+    family_a: Annotated[str, typer.Argument(metavar="A", help="Family whose level is to be equalled.")],
+    family_b: Annotated[str, typer.Argument(metavar="B", help="Family that has to equal it.")],
+    table: Annotated[
+        Path | None, typer.Option("--table", "--csv", help="Read a CSV, CSV.gz or Parquet table instead of --db.")
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Benchmark or text set.")] = None,
+    where: Annotated[list[str] | None, typer.Option("--where", help="COLUMN=VALUE that rows must have; repeatable.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Metric to compare on; a loss if there is one.")] = None,
+    at: Annotated[float | None, typer.Option("--at", help="Level of the metric; the best that both reach unless said.")] = None,
+    all_checkpoints: Annotated[bool, typer.Option("--all-checkpoints", help="Also rows in the middle of a run.")] = False,
+    num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
+    level: Annotated[float, typer.Option("--level", help="Nominal coverage of the interval.")] = 0.9,
+    bootstrap: Annotated[int, typer.Option("--bootstrap", min=20, help="Replicates over runs.")] = 1000,
+    db: DbOption = DEFAULT_DB,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """How many times A's compute B needs to equal it, within the range that both were measured in."""
+    from forecast.cli.console import open_progress, print_json
+    from forecast.workflows.comparison import compare_families
+    from forecast.workflows.fitting import parse_assignments
+    from forecast.workflows.measurements import Selection
+
+    progress = open_progress(quiet=quiet or json)
+    found = compare_families(
+        table or db,
+        family_a,
+        family_b,
+        Selection(
+            task=task,
+            where=parse_assignments(where or [], "--where"),
+            finals_only=not all_checkpoints,
+            num_fewshot=num_fewshot,
+        ),
+        metric=metric,
+        at=at,
+        level=level,
+        replicates=bootstrap,
+        seed=seed,
+        notice=progress.notice,
+    )
+    if json:
+        print_json(found)
+        return
+    _print(found)
+
+
+def _print(found: Comparison) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from forecast.cli.console import stdout_console
+
+    console = stdout_console()
+    percent = f"{100 * found.level:g} %"
+    console.print(
+        f"{escape(found.family_b)} needs [bold]{found.gain.ratio:.3g}[/] times the compute of {escape(found.family_a)} "
+        f"({percent}: {found.gain.lo:.3g} to {found.gain.hi:.3g}) for {found.metric} {found.gain.level:.4g} on "
+        f"{escape(found.task)}: {escape(found.verdict)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(
+        found.metric, f"FLOPs of {escape(found.family_a)}", f"FLOPs of {escape(found.family_b)}", f"ratio ({percent})"
+    )
+    for gain in found.along:
+        table.add_row(
+            f"{gain.level:.4g}",
+            f"{gain.flops_a:.3g}",
+            f"{gain.flops_b:.3g}",
+            f"{gain.ratio:.3g} ({gain.lo:.3g} to {gain.hi:.3g})",
+        )
+    console.print(table, highlight=False)
+    console.print(
+        f"law: {found.law}; common range {found.common_low:.4g} to {found.common_high:.4g}; FLOPs: {found.flops_convention}",
+        highlight=False,
+    )
+    for warning in found.warnings:
+        console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False, soft_wrap=True)

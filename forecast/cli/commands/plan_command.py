@@ -1,0 +1,130 @@
+"""`forecast plan`: which runs to train, with which hyperparameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forecast.cli.options import JsonOption, QuietOption, SeedOption
+
+if TYPE_CHECKING:
+    from forecast.workflows.planning import Plan
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("plan")(plan)
+
+
+def plan(
+    flops: Annotated[float, typer.Option("--flops", "-C", help="Training FLOPs of the model to forecast.")],
+    fraction: Annotated[float, typer.Option("--fraction", help="Share of it that the ladder may cost.")] = 0.01,
+    rungs: Annotated[int, typer.Option("--rungs", help="Runs of the ladder, half a decade of compute apart.")] = 6,
+    tokens_per_param: Annotated[
+        float | None, typer.Option("--tokens-per-param", help="Fixed ratio instead of a compute-optimal one.")
+    ] = None,
+    n_ctx: Annotated[int, typer.Option("--n-ctx", help="Training context, tokens.")] = 2048,
+    flops_per_second: Annotated[
+        float | None, typer.Option("--flops-per-second", help="Of your hardware, sustained: adds hours.")
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--table", "--csv", help="Runs already made (CSV or Parquet): refits, and picks the next run."),
+    ] = None,
+    db: Annotated[Path | None, typer.Option("--db", help="Runs already made, from a results file.")] = None,
+    family: Annotated[str | None, typer.Option("--family", "-f", help="Family of the runs already made.")] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Text set or benchmark whose loss to use.")] = None,
+    where: Annotated[list[str] | None, typer.Option("--where", help="COLUMN=VALUE that rows must have; repeatable.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Loss column.")] = None,
+    next_budget: Annotated[float | None, typer.Option("--next-budget", help="Most FLOPs of the next run.")] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Plan a ladder of small runs for a target budget; given runs, also the next one that sharpens its forecast most."""
+    from forecast.cli.console import open_progress, print_json
+    from forecast.core.errors import UsageError
+    from forecast.workflows.fitting import parse_assignments
+    from forecast.workflows.measurements import Selection
+    from forecast.workflows.planning import PlanRequest, make_plan
+
+    if table is not None and db is not None:
+        raise UsageError("both --table and --db are given", expected="one source of runs")
+    progress = open_progress(quiet=quiet or json)
+    found = make_plan(
+        table or db,
+        Selection(family=family, task=task, where=parse_assignments(where or [], "--where")),
+        PlanRequest(
+            target_flops=flops,
+            fraction=fraction,
+            rungs=rungs,
+            tokens_per_param=tokens_per_param,
+            n_ctx=n_ctx,
+            flops_per_second=flops_per_second,
+            next_budget=next_budget,
+            seed=seed,
+        ),
+        metric=metric,
+        notice=progress.notice,
+    )
+    if json:
+        print_json(found)
+        return
+    _print(found)
+
+
+def _print(plan: Plan) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from forecast.cli.console import stdout_console
+
+    console = stdout_console()
+    console.print(
+        f"Target: {plan.target_flops:.3g} FLOPs, {plan.target_params:.3g} parameters on {plan.target_tokens:.3g} tokens; "
+        f"ladder: {plan.ladder_flops:.3g} FLOPs ({100 * plan.fraction:g} %)",
+        highlight=False,
+    )
+    table = Table(
+        "FLOPs", "parameters", "layers x width", "tokens", "tokens/param", "learning rate", "batch (tokens)", "steps", "loss"
+    )
+    hours = any(rung.hours is not None for rung in plan.rungs)
+    if hours:
+        table.add_column("hours")
+    for rung in plan.rungs:
+        cells = [
+            f"{rung.flops:.3g}",
+            f"{rung.params_non_embedding:.3g}",
+            f"{rung.n_layer} x {rung.d_model}",
+            f"{rung.tokens:.3g}",
+            f"{rung.tokens_per_param:.3g}",
+            f"{rung.learning_rate:.3g}",
+            f"{rung.batch_tokens:,.0f}",
+            f"{rung.steps:,}",
+            "" if rung.loss is None else f"{rung.loss:.3f}",
+        ]
+        table.add_row(*cells, *([f"{rung.hours:.3g}"] if rung.hours is not None else []))
+    console.print(table, highlight=False)
+    console.print(
+        f"sizes: {escape(plan.allocation)}; learning rate and batch: {escape(plan.hyperparameters)}; "
+        "parameters without embeddings",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if plan.next_run is not None:
+        following = plan.next_run
+        others = ", ".join(
+            f"{name} ({following.alternatives_flops[name]:.2g} FLOPs) {100 * sd:.2f} %"
+            for name, sd in following.alternatives.items()
+        )
+        console.print(
+            f"next run: {following.params:.3g} parameters on {following.tokens:.3g} tokens ({following.flops:.3g} FLOPs): the "
+            f"target loss's uncertainty falls from {100 * following.target_sd_now:.2f} % to "
+            f"{100 * following.target_sd_after:.2f} %; instead: {others}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for warning in plan.warnings:
+        console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False, soft_wrap=True)

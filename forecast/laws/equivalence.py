@@ -1,0 +1,149 @@
+"""Compute-equivalent gain: how much compute one family needs to do what another does.
+
+Each family has a fitted monotone law y(C); the gain of A over B at a level y is C_B(y) / C_A(y): above 1, B needs more compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+
+from forecast.core.errors import FitError
+from forecast.laws.bootstrap import bootstrap, expanded_tail
+from forecast.laws.law import FloatArray, Law, SoftValue
+from forecast.laws.losses import Loss
+from forecast.laws.result import FitResult
+from forecast.laws.solver import fit
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """A family's fitted law over its measured range of compute."""
+
+    result: FitResult
+    theta: FloatArray
+    """(replicates, parameters)"""
+    blocks: int
+    low: float
+    high: float
+    """Least and most measured FLOPs."""
+
+    def level_range(self) -> tuple[float, float]:
+        """Smallest and largest fitted level within the measured range."""
+        ends = self.result.predict(np.array([self.low, self.high]))
+        return float(np.min(ends)), float(np.max(ends))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """Compute-equivalent gain of A over B at one level."""
+
+    level: float
+    """The metric's value."""
+    flops_a: float
+    flops_b: float
+    ratio: float
+    """C_B / C_A: how many times A's compute B needs."""
+    lo: float
+    hi: float
+
+
+def fit_curve(
+    law: Law,
+    flops: FloatArray,
+    y: FloatArray,
+    *,
+    loss: Loss,
+    runs: Sequence[Hashable],
+    fixed: Mapping[str, float],
+    soft: Mapping[str, SoftValue],
+    replicates: int,
+    seed: int,
+) -> Curve:
+    """Fit one family's curve, with a bootstrap over its runs.
+
+    Raises:
+        FitError: too few distinct scales, or a curve that is flat over the measured range.
+    """
+    result = fit(law, flops, y, loss=loss, fixed=fixed, soft=soft, seed=seed)
+    if len(np.unique(flops)) < len(result.free):
+        raise FitError(f"{len(np.unique(flops))} scales cannot determine '{law.name}'", remedy="measure more checkpoints")
+    drawn = bootstrap(result, replicates=replicates, blocks=runs, seed=seed)
+    curve = Curve(result=result, theta=drawn.theta, blocks=drawn.blocks, low=float(np.min(flops)), high=float(np.max(flops)))
+    bottom, top = curve.level_range()
+    if not top - bottom > 1e-9 * max(abs(top), 1e-12):
+        raise FitError("the measurements do not change with compute", expected="a metric that grows or falls with scale")
+    return curve
+
+
+def common_levels(a: Curve, b: Curve) -> tuple[float, float]:
+    """Range of levels that both families reach within what was measured.
+
+    Raises:
+        FitError: there is none.
+    """
+    (low_a, high_a), (low_b, high_b) = a.level_range(), b.level_range()
+    low, high = max(low_a, low_b), min(high_a, high_b)
+    if not high > low:
+        raise FitError(
+            f"no level is reached by both: {low_a:.4g} to {high_a:.4g} and {low_b:.4g} to {high_b:.4g}",
+            expected="families whose measured ranges overlap",
+            remedy="measure more checkpoints; nothing is extrapolated here",
+        )
+    return low, high
+
+
+def gain_at(a: Curve, b: Curve, level: float, *, confidence: float) -> Gain:
+    """Gain of A over B at a level within the common range.
+
+    Raises:
+        FitError: the level is outside the common range.
+    """
+    low, high = common_levels(a, b)
+    slack = 1e-9 * (high - low)
+    if not low - slack <= level <= high + slack:
+        raise FitError(f"level {level:.4g} is outside the common range {low:.4g} to {high:.4g}", remedy="choose a level inside")
+    level = float(np.clip(level, low, high))
+    log_a, log_b = _inverse(a, a.result.theta, level), _inverse(b, b.result.theta, level)
+    count = min(len(a.theta), len(b.theta))
+    drawn = np.array(
+        [_inverse(b, b.theta[index], level) - _inverse(a, a.theta[index], level) for index in range(count)], dtype=np.float64
+    )
+    blocks = min(a.blocks, b.blocks)
+    tail = expanded_tail(confidence, blocks, max(len(a.result.free), len(b.result.free)))
+    # A replicate that reaches the level nowhere counts as infinitely far, on its own side.
+    lo, hi = np.quantile(np.nan_to_num(drawn, nan=0.0, posinf=690.0, neginf=-690.0), [tail, 1 - tail])
+    return Gain(
+        level=level,
+        flops_a=float(np.exp(log_a)),
+        flops_b=float(np.exp(log_b)),
+        ratio=float(np.exp(log_b - log_a)),
+        lo=float(np.exp(lo)) if lo > -690 else 0.0,
+        hi=float(np.exp(hi)) if hi < 690 else float("inf"),
+    )
+
+
+def _inverse(curve: Curve, theta: FloatArray, level: float) -> float:
+    """Log FLOPs at which a replicate reaches the level, up to six decades beyond the measured range; infinite if nowhere."""
+    law = curve.result.law
+    low, high = np.log(curve.low) - 13.8, np.log(curve.high) + 13.8
+
+    def gap(log_c: float) -> float:
+        with np.errstate(all="ignore"):
+            return float(law.predict(np.exp(np.array([[log_c]])), theta)[0]) - level
+
+    first, last = gap(low), gap(high)
+    rising = float(np.diff(curve.result.predict(np.array([curve.low, curve.high])))[0]) > 0
+    if first * last > 0:
+        reached_before = (first > 0) == rising
+        return -np.inf if reached_before else np.inf
+    return float(optimize.brentq(gap, low, high, xtol=1e-10))
+
+
+def gain_curve(a: Curve, b: Curve, *, confidence: float, count: int = 5) -> list[Gain]:
+    """Gains at levels spread over the common range, its ends included."""
+    low, high = common_levels(a, b)
+    return [gain_at(a, b, float(level), confidence=confidence) for level in np.linspace(low, high, count)]
