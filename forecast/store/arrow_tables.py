@@ -48,7 +48,7 @@ CHECKPOINT_SCHEMA = pa.schema(
     ]
 )
 
-_ITEM = pa.struct(
+ITEM_TYPE = pa.struct(
     [
         ("item_idx", _I32),
         ("gold", _I32),
@@ -74,7 +74,7 @@ TASK_SCHEMA = pa.schema(
         ("item_limit", _I32),
         ("n_items", _I32),
         ("metadata", _TEXT),
-        ("items", pa.list_(_ITEM)),
+        ("items", pa.list_(ITEM_TYPE)),
     ]
 )
 
@@ -146,6 +146,7 @@ def to_json(metadata: Mapping[str, object]) -> str:
 def checkpoint_table(record: CheckpointRecord, *, registered_at: int) -> pa.Table:
     """Return one row that states what is known of a checkpoint now."""
     facts = {**asdict(record), "metadata": to_json(record.metadata)}
+    facts["flops"] = None if record.flops is None else float(record.flops)
     row = {**facts, "registered_at": registered_at, "facts_hash": content_hash(facts)}
     return pa.Table.from_pylist([row], schema=CHECKPOINT_SCHEMA)
 
@@ -258,4 +259,13 @@ def _observation(row: ObservationRow, source: str, batch: int) -> dict[str, obje
         **{f"{name}_sem": value for name, value in row.sems.items()},
         "metadata": to_json(row.metadata),
     }
-    return {**content, "observation_id": content_hash(content), "batch": batch}
+    return {**content, "observation_id": observation_hash(content), "batch": batch}
+
+
+def observation_hash(content: Mapping[str, object]) -> str:
+    """Return the content hash of an observation: its known values, numbers in the form in which they are stored."""
+    floats = {field.name for field in OBSERVATION_SCHEMA if field.type == _F64}
+    known = {name: value for name, value in content.items() if value is not None and name not in ("observation_id", "batch")}
+    return content_hash(
+        {name: float(value) if name in floats and isinstance(value, int) else value for name, value in known.items()}
+    )

@@ -15,9 +15,10 @@ from forecast.core.hashing import content_hash
 from forecast.core.observation_rows import Notice, ObservationRow
 from forecast.core.observations import Ladder
 from forecast.core.records import CheckpointRecord, RunCounters, RunRecord, RunStatus, ScoredShard, TaskRecord
-from forecast.store import arrow_tables, conclusions, queries
+from forecast.store import arrow_tables, conclusions, maintenance, queries, transfer
 from forecast.store.ladders import LadderQuery, read_ladders
 from forecast.store.locking import rows_of
+from forecast.store.maintenance import StoreInfo
 from forecast.store.sessions import is_stored, reading, stored, stored_items, take_in, writing
 from forecast.store.spool import Spool
 from forecast.store.validation import check_task
@@ -180,6 +181,33 @@ class Store:
             self._spool.write("observations", content_hash([source, batch]), table)
             self.commit()
         return len(rows)
+
+    def info(self) -> StoreInfo:
+        """Return counts and sizes, spooled results included."""
+        files = self._spool.files()
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            size = sum(file.size_bytes for file in files)
+            return maintenance.describe(connection, self.path, spooled_files=len(files), spooled_bytes=size)
+
+    def problems(self) -> list[str]:
+        """Return one sentence per kind of damage (hashes, orphans, NaN, missing items); empty when the store is whole."""
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            return maintenance.find_problems(connection)
+
+    def compact(self) -> tuple[int, int]:
+        """Take in what is spooled and write the file anew without gaps; return its size before and after, in bytes."""
+        self.commit()
+        return maintenance.compact(self.path, timeout_s=self._timeout_s)
+
+    def export(self, folder: Path) -> list[Path]:
+        """Write the whole store as Parquet files, results partitioned by family and task; return the files."""
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            return transfer.write_export(connection, folder)
+
+    def merge(self, folder: Path) -> int:
+        """Take an export in, all of it or nothing, nothing twice; return the item results added."""
+        with writing(self.path, timeout_s=self._timeout_s) as connection:
+            return transfer.read_export(connection, folder)
 
     def save_forecast(self, forecast: Forecast, *, data_hash: str, code_version: str) -> str:
         """Store a forecast and return its id, a hash of what it says and what it was fitted on."""

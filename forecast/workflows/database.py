@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ from forecast.core.resources import data_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from forecast.store.maintenance import StoreInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,3 +59,45 @@ def run_query(db: Path, sql: str, *, write: bool = False) -> Iterator[pa.RecordB
 
     store = Store(db)
     yield from store.execute(sql) if write else store.query(sql)
+
+
+def describe_store(db: Path) -> StoreInfo:
+    """Return counts, sizes and versions of a results file."""
+    from forecast.store import Store
+
+    return Store(db).info()
+
+
+def find_problems(db: Path) -> list[str]:
+    """Return one sentence per kind of damage in a results file; empty when it is whole."""
+    from forecast.store import Store
+
+    return Store(db).problems()
+
+
+def compact_store(db: Path) -> tuple[int, int]:
+    """Write a results file anew without its gaps; return its size before and after, in bytes."""
+    from forecast.store import Store
+
+    return Store(db).compact()
+
+
+def merge_stores(target: Path, sources: Sequence[Path]) -> int:
+    """Take everything that `target` lacks from the other files; return the item results added.
+
+    Raises:
+        UsageError: a source is the target itself.
+        StoreError: a source is missing or no results file; the target is then unchanged by it.
+    """
+    import tempfile
+
+    from forecast.store import Store
+
+    added = 0
+    for source in sources:
+        if source.resolve() == target.resolve():
+            raise UsageError(f"{source} is the target itself", expected="another results file")
+        with tempfile.TemporaryDirectory(prefix="forecast-merge-", dir=target.parent) as folder:
+            Store(source).export(Path(folder))
+            added += Store(target).merge(Path(folder))
+    return added

@@ -1,0 +1,212 @@
+"""Care of the results file: what is in it, whether it is whole, and writing it anew without its gaps."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from forecast.core.errors import StoreError
+from forecast.core.hashing import content_hash
+from forecast.store import schema
+from forecast.store.arrow_tables import OBSERVATION_SCHEMA, observation_hash
+from forecast.store.locking import STORAGE_VERSION, attached, explain, quote, rows_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreInfo:
+    """Counts and sizes."""
+
+    path: str
+    size_bytes: int
+    spooled_files: int
+    spooled_bytes: int
+    schema_version: int
+    storage_version: str
+    duckdb_version: str
+    checkpoints: int
+    tasks: int
+    items: int
+    runs: int
+    complete_runs: int
+    item_scores: int
+    observations: int
+    imported_observations: int
+    fits: int
+    forecasts: int
+
+
+_COUNTS = """
+SELECT
+    (SELECT count(*) FROM checkpoints) AS checkpoints,
+    (SELECT count(*) FROM task_records) AS tasks,
+    (SELECT count(*) FROM item_records) AS items,
+    (SELECT count(*) FROM run_records) AS runs,
+    (SELECT count(*) FROM runs WHERE status = 'complete') AS complete_runs,
+    (SELECT count(*) FROM item_results) AS item_scores,
+    (SELECT count(*) FROM observations) AS observations,
+    (SELECT count(*) FROM imported_observations) AS imported_observations,
+    (SELECT count(*) FROM fits) AS fits,
+    (SELECT count(*) FROM forecast_records) AS forecasts
+"""
+
+
+def describe(connection: duckdb.DuckDBPyConnection, path: Path, *, spooled_files: int, spooled_bytes: int) -> StoreInfo:
+    """Count what a reading connection sees, spooled results included."""
+    connection.execute(_COUNTS)
+    (counts,) = rows_of(connection)
+    connection.execute("SELECT tags['storage_version'] AS v FROM duckdb_databases() WHERE database_name = 'store'")
+    (tags,) = rows_of(connection)
+    return StoreInfo(
+        path=str(path),
+        size_bytes=path.stat().st_size,
+        spooled_files=spooled_files,
+        spooled_bytes=spooled_bytes,
+        schema_version=schema.stored_version(connection, path),
+        storage_version=str(tags["v"] or "unknown"),
+        duckdb_version=duckdb.__version__,
+        **counts,
+    )
+
+
+_CHECKS = {
+    "task_key of items without a task": "SELECT DISTINCT task_key FROM item_records ANTI JOIN task_records USING (task_key)",
+    "tasks whose number of items is wrong": """
+        SELECT task || ' ' || task_id FROM task_records AS t
+        WHERE n_items <> (SELECT count(*) FROM item_records AS i WHERE i.task_key = t.task_key)""",
+    "items stored twice": """
+        SELECT task_key || '/' || item_idx FROM item_records GROUP BY task_key, item_idx HAVING count(*) > 1""",
+    "items whose correct choice does not exist, or with a choice of no length": """
+        SELECT task_key || '/' || item_idx FROM item_records
+        WHERE gold NOT BETWEEN 0 AND len(choices) - 1 OR len(n_chars) <> len(choices) OR len(n_bytes) <> len(choices)
+            OR list_min(n_chars) < 1 OR list_min(n_bytes) < 1""",
+    "runs without a checkpoint": """
+        SELECT run_id FROM run_records ANTI JOIN checkpoint_records USING (checkpoint_id)""",
+    "runs without a task": "SELECT run_id FROM run_records ANTI JOIN task_records USING (task_key)",
+    "runs, checkpoints' statements or tasks stored twice": """
+        SELECT run_id FROM run_records GROUP BY run_id HAVING count(*) > 1
+        UNION ALL SELECT task_id FROM task_records GROUP BY task_id HAVING count(*) > 1
+        UNION ALL SELECT checkpoint_id FROM checkpoint_records GROUP BY checkpoint_id, registered_at, facts_hash
+            HAVING count(*) > 1""",
+    "closings without a run": "SELECT closing_id FROM run_closings ANTI JOIN run_records USING (run_id)",
+    "results without a run": "SELECT DISTINCT run_key FROM item_results ANTI JOIN run_records USING (run_key)",
+    "runs with results of items that their task does not have": """
+        SELECT DISTINCT r.run_id FROM item_results AS s JOIN run_records AS r USING (run_key)
+        ANTI JOIN item_records AS i ON i.task_key = r.task_key AND i.item_idx = s.item_idx""",
+    "runs with an item's results twice": """
+        SELECT DISTINCT r.run_id
+        FROM (SELECT run_key, item_idx FROM item_results GROUP BY run_key, item_idx HAVING count(*) > 1)
+        JOIN run_records AS r USING (run_key)""",
+    "runs with loglikelihoods that are no finite numbers": """
+        SELECT DISTINCT r.run_id FROM item_results AS s JOIN run_records AS r USING (run_key)
+        WHERE len(list_filter(loglikelihoods, lambda x: x IS NULL OR NOT isfinite(x))) > 0""",
+    "runs with another number of loglikelihoods than choices": """
+        SELECT DISTINCT r.run_id FROM item_results AS s JOIN run_records AS r USING (run_key)
+        JOIN item_records AS i ON i.task_key = r.task_key AND i.item_idx = s.item_idx
+        WHERE len(s.loglikelihoods) <> len(i.choices) OR len(s.n_tokens) <> len(i.choices)
+            OR len(s.is_greedy) <> len(i.choices)""",
+    "complete runs that lack items": """
+        SELECT u.run_id FROM runs AS u JOIN run_records AS r USING (run_id)
+        WHERE u.status = 'complete'
+            AND u.n_items_expected <> (SELECT count(*) FROM item_results AS s WHERE s.run_key = r.run_key)""",
+}
+"""What must not be -> a query that names where it is."""
+
+_NAMED = 3
+
+
+def find_problems(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return one sentence per kind of damage; an empty list means that the store is whole."""
+    problems = []
+    for what, sql in _CHECKS.items():
+        found = [str(row[0]) for row in connection.execute(sql).fetchall()]
+        if found:
+            problems.append(_sentence(what, found))
+    for what, found in _wrong_hashes(connection).items():
+        if found:
+            problems.append(_sentence(what, found))
+    return problems
+
+
+def _sentence(what: str, found: list[str]) -> str:
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return f"{len(found)} {what}: {', '.join(sorted(found)[:_NAMED])}{more}"
+
+
+def _wrong_hashes(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """Compute the content hashes anew."""
+    prompts = connection.execute("SELECT DISTINCT prompt, prompt_hash FROM item_records").fetchall()
+    connection.execute(
+        "SELECT checkpoint_id, facts_hash, " + ", ".join(_FACTS) + " FROM checkpoint_records ORDER BY checkpoint_id"
+    )
+    checkpoints = rows_of(connection)
+    connection.execute(f"SELECT {', '.join(OBSERVATION_SCHEMA.names)} FROM imported_observations")
+    observations = rows_of(connection)
+    return {
+        "prompts whose hash is wrong": [digest for prompt, digest in prompts if content_hash(prompt) != digest],
+        "checkpoints whose facts hash is wrong": [
+            row["checkpoint_id"]
+            for row in checkpoints
+            if content_hash({name: row[name] for name in ("checkpoint_id", *_FACTS)}) != row["facts_hash"]
+        ],
+        "observations whose hash is wrong": [
+            row["observation_id"] for row in observations if observation_hash(row) != row["observation_id"]
+        ],
+    }
+
+
+_FACTS = (
+    "family",
+    "model",
+    "revision",
+    "revision_sha",
+    "source",
+    "step",
+    "params",
+    "params_non_embedding",
+    "tokens",
+    "flops",
+    "flops_convention",
+    "architecture",
+    "tokenizer_hash",
+    "is_final",
+    "metadata",
+)
+
+
+def compact(path: Path, *, timeout_s: float) -> tuple[int, int]:
+    """Write the file anew, rows in order and without gaps; return its size before and after, in bytes.
+
+    Raises:
+        StoreError: the file stays locked, or there is no space; the old file is then untouched.
+    """
+    before = path.stat().st_size
+    fresh = path.with_name(f"{path.name}.compact")
+    fresh.unlink(missing_ok=True)
+    try:
+        with attached(path, read_only=False, timeout_s=timeout_s) as connection:
+            connection.execute(f"ATTACH {quote(str(fresh))} AS fresh (STORAGE_VERSION '{STORAGE_VERSION}')")
+            connection.execute("COPY FROM DATABASE store TO fresh")
+            for table in schema.BASE_TABLES:
+                _check_same_count(connection, table)
+            connection.execute("DETACH fresh")
+            with fresh.open("rb") as handle:
+                os.fsync(handle.fileno())
+            # Our lock on the old file keeps everybody out until the new one bears its name.
+            fresh.replace(path)
+    except (duckdb.Error, OSError) as error:
+        raise explain(error, path) from error
+    finally:
+        fresh.unlink(missing_ok=True)
+        fresh.with_name(f"{fresh.name}.wal").unlink(missing_ok=True)
+    return before, path.stat().st_size
+
+
+def _check_same_count(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    rows = connection.execute(
+        f"SELECT (SELECT count(*) FROM store.main.{table}), (SELECT count(*) FROM fresh.main.{table})"
+    ).fetchone()
+    if rows is None or rows[0] != rows[1]:
+        raise StoreError(f"writing {table} anew gave {rows} rows", expected="as many as before", remedy="the file is unchanged")
