@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from forecast.core.plain_json import to_plain
 from forecast.core.progress import Progress, SilentProgress, Stage
 
 
@@ -88,25 +86,6 @@ class TerminalProgress:
 def open_progress(*, quiet: bool) -> Progress:
     """Return bars, or nothing when the user asked for quiet."""
     return SilentProgress() if quiet else TerminalProgress()
-
-
-def to_plain(value: object) -> object:
-    """Turn records, arrays and numpy numbers into what JSON can hold; NaN and infinities become null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
-    if isinstance(value, np.ndarray):
-        return [to_plain(entry) for entry in value.tolist()]
-    if isinstance(value, np.generic):
-        return to_plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(entry) for key, entry in value.items()}
-    if isinstance(value, str | int | bool) or value is None:
-        return value
-    if isinstance(value, Sequence):
-        return [to_plain(entry) for entry in value]
-    return str(value)
 
 
 def print_json(value: object) -> None:

@@ -1,0 +1,32 @@
+"""Records, arrays and numpy numbers as what JSON can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+
+import numpy as np
+
+
+def to_plain(value: object) -> object:
+    """Turn records, arrays and numpy numbers into what JSON can hold; NaN and infinities become null.
+
+    >>> to_plain({"a": np.array([1.0, np.nan])})
+    {'a': [1.0, None]}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, np.ndarray):
+        return [to_plain(entry) for entry in value.tolist()]
+    if isinstance(value, np.generic):
+        return to_plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(entry) for key, entry in value.items()}
+    if isinstance(value, str | int | bool) or value is None:
+        return value
+    if isinstance(value, Sequence):
+        return [to_plain(entry) for entry in value]
+    return str(value)
