@@ -60,7 +60,8 @@ def row_terms(objective: Objective, u: FloatArray) -> Rows:
             log = (getattr(objective.loss, "space", None) or objective.space) is Space.LOG
             slope = 1.0 / ((f if log else 1.0) * objective.sigma)
             residual = (np.log(f) - np.log(objective.y) if log else f - objective.y) / objective.sigma
-            curvature = (curvature + (psi * slope if log else 0.0) / (f if log else 1.0)) / slope**2
+            # The bend of the logarithm is no curvature of the loss: take it out again.
+            curvature = (curvature + (psi / f if log else 0.0)) / slope**2
             psi = psi / slope
             gradient = gradient * slope[:, None]
             if isinstance(objective.loss, Huber):
