@@ -60,6 +60,7 @@ def _train_side_by_side(jobs: Sequence[Job], processes: int, report: Report) -> 
     context = get_context("spawn")
     work: Queue[Job | None] = context.Queue()
     news: Queue[Event | Finished] = context.Queue()
+    work.cancel_join_thread()
     for job in jobs:
         work.put(job)
     for _ in range(processes):
@@ -68,8 +69,7 @@ def _train_side_by_side(jobs: Sequence[Job], processes: int, report: Report) -> 
     failed: dict[str, str] = {}
     open_members = {job.plan.member.name for job in jobs}
     try:
-        for process in crew:
-            process.start()
+        _start(crew)
         while open_members:
             try:
                 message = news.get(timeout=_POLL_SECONDS)
@@ -89,6 +89,18 @@ def _train_side_by_side(jobs: Sequence[Job], processes: int, report: Report) -> 
     return failed
 
 
+def _start(crew: Sequence[BaseProcess]) -> None:
+    """Start the processes deaf to Ctrl-C, which reaches the whole group: the parent decides what it means."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    try:
+        for process in crew:
+            process.start()
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
 def _dismiss(crew: Sequence[BaseProcess], *, stop: bool) -> None:
     """Wait for all processes to end; `stop` ends those that still work."""
     for process in crew:
@@ -101,7 +113,7 @@ def _dismiss(crew: Sequence[BaseProcess], *, stop: bool) -> None:
 
 def _work(work: Queue[Job | None], news: Queue[Event | Finished]) -> None:
     """Train members until there are none left; runs in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
     while (job := work.get()) is not None:
         name = job.plan.member.name

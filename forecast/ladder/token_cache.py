@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -104,7 +105,7 @@ def build_cache(
         path=path, n_tokens=n_tokens, n_documents=n_documents, dtype=dtype, data_hash=data_hash, complete=complete
     )
     meta = {key: value for key, value in asdict(cache).items() if key != "path"}
-    partial = meta_path.with_suffix(".json.partial")
+    partial = meta_path.with_suffix(f".json.{os.getpid()}.partial")
     partial.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
     partial.replace(meta_path)
     return cache
@@ -121,8 +122,8 @@ def _write_tokens(
     jobs: int,
     advance: Advance | None,
 ) -> tuple[int, int, bool]:
-    """Write the array under a temporary name, then rename; returns tokens, documents, and whether it is the whole corpus."""
-    partial = path.with_suffix(".tokens.partial")
+    """Write under a name of this process, then rename; returns tokens, documents, and whether it is the whole corpus."""
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     n_tokens = n_documents = 0
     complete = True
     with partial.open("wb") as handle:
