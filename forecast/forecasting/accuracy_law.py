@@ -13,8 +13,9 @@ from forecast.forecasting.smooth_law import LOG_EXPONENT_IN_COMPUTE, LOG_EXPONEN
 
 FLOOR_SD = 0.03
 """How far a benchmark's floor lies from the chance of guessing: small models fall below it on some."""
-CEILING = (0.93, 0.07)
-"""Mean and sd of the ceiling: benchmarks hold some wrong labels and ambiguous items, and low accuracies cannot tell."""
+CEILING_LOGIT = (2.6, 1.0)
+"""Mean and sd of the ceiling's logit (0.93; 0.83 to 0.97): benchmarks hold wrong labels and ambiguous items, and low
+accuracies cannot tell."""
 ACCURACY_NOISE = 0.01
 """Residual scatter between runs that a fit starts from."""
 ROUNDS = 3
@@ -25,7 +26,7 @@ ROUNDS = 3
 class AccuracyLaw:
     """accuracy = floor + (ceiling - floor) exp(-h), h = A C^-alpha or A N^-alpha + B D^-beta.
 
-    Columns: floor, ceiling, log A, log alpha, and for the law in N and D also log B, log beta.
+    Columns: floor, logit of the ceiling, log A, log alpha, and for the law in N and D also log B, log beta.
     """
 
     parameters: FloatArray
@@ -45,7 +46,8 @@ class AccuracyLaw:
         hazard = _power(theta[2], theta[3], x - self.log_scale[0])
         if self.by_params_tokens:
             hazard = hazard + _power(theta[4], theta[5], points.log_tokens - self.log_scale[1])
-        result: FloatArray = theta[0] + (theta[1] - theta[0]) * np.exp(-hazard)
+        ceiling = 1.0 / (1.0 + np.exp(-np.clip(theta[1], -30.0, 30.0)))
+        result: FloatArray = theta[0] + (ceiling - theta[0]) * np.exp(-hazard)
         return result
 
 
@@ -61,12 +63,12 @@ def fit_accuracy_law(sample: Sample, *, by_params_tokens: bool) -> AccuracyLaw:
     """
     if by_params_tokens:
         log_scale = (float(sample.log_params.max()), float(sample.log_tokens.max()))
-        mean = np.array([sample.floor, CEILING[0], -0.5, LOG_EXPONENT_IN_SIZE[0], -0.5, LOG_EXPONENT_IN_SIZE[0]])
-        sd = np.array([FLOOR_SD, CEILING[1], 2.0, LOG_EXPONENT_IN_SIZE[1], 2.0, LOG_EXPONENT_IN_SIZE[1]])
+        mean = np.array([sample.floor, CEILING_LOGIT[0], -0.5, LOG_EXPONENT_IN_SIZE[0], -0.5, LOG_EXPONENT_IN_SIZE[0]])
+        sd = np.array([FLOOR_SD, CEILING_LOGIT[1], 2.0, LOG_EXPONENT_IN_SIZE[1], 2.0, LOG_EXPONENT_IN_SIZE[1]])
     else:
         log_scale = (float(sample.log_flops.max()), 0.0)
-        mean = np.array([sample.floor, CEILING[0], 0.0, LOG_EXPONENT_IN_COMPUTE[0]])
-        sd = np.array([FLOOR_SD, CEILING[1], 2.0, LOG_EXPONENT_IN_COMPUTE[1]])
+        mean = np.array([sample.floor, CEILING_LOGIT[0], 0.0, LOG_EXPONENT_IN_COMPUTE[0]])
+        sd = np.array([FLOOR_SD, CEILING_LOGIT[1], 2.0, LOG_EXPONENT_IN_COMPUTE[1]])
     points, weight = sample.points, np.sqrt(sample.weight)
     theta = np.tile(mean, (sample.replicates, 1))
     noise = np.full(sample.replicates, ACCURACY_NOISE)

@@ -84,7 +84,9 @@ def solve_batch(
         values = residuals(proposal)
         proposed_cost = cost_of(proposal, values)
         better = (proposed_cost <= cost) & ~converged
-        small = np.abs(cost - proposed_cost) <= tolerance * (np.abs(cost) + tolerance)
+        finite = np.isfinite(proposed_cost)
+        drop = np.where(finite, cost, np.inf) - np.where(finite, proposed_cost, 0.0)
+        small = drop <= tolerance * (np.where(finite, cost, 0.0) + tolerance)
         theta = np.where(better[:, None], proposal, theta)
         current = np.where(better[:, None], values, current)
         converged |= (better & small) | (~better & (damping >= _MAX_DAMPING))

@@ -19,7 +19,7 @@ PRIOR_WEIGHTS: Mapping[str, float] = {
     "two-step-choice": 1.0,
     "two-step-loss": 1.0,
     "joint": 1.0,
-    "item-level": 1.0,
+    "item-level": 0.5,
 }
 """Members of `auto`. Direct laws weigh twice: they beat two steps in published comparisons (METHODS, direct accuracy law)."""
 PRIOR_ERRORS = 8.0

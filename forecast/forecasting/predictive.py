@@ -16,17 +16,20 @@ from forecast.forecasting.sample import Points, Sample
 
 # Variance components of the raw scale. Fitted once by maximum likelihood to the rolling-origin errors inside published
 # ladders of three suites, each suite also left out in turn (docs/forecasting.md); rounded, for the likelihood is flat.
-BOOTSTRAP, DISAGREEMENT, SCATTER, GAIN, SAMPLING = 1.2, 0.1, 0.1, 0.04, 0.3
+BOOTSTRAP, DISAGREEMENT, SCATTER, GAIN, SAMPLING = 1.0, 0.1, 0.4, 0.04, 0.8
 PER_LOG_FLOPS = 3e-5
 CONSTANT = 3e-6
 DEGREES = 5.0
 """Of Student's t: some benchmarks jump, so errors have heavy tails."""
-PRIOR_ORIGINS = 2.0
+PRIOR_ORIGINS = 3.0
 """How many back-test origins the raw scale counts for."""
 LARGEST_RATIO = 4.0
 """A single back-test error counts for at most so many raw scales."""
-BACKTEST_ORIGINS = 5
-BACKTEST_REPLICATES = 16
+BACKTEST_ORIGINS = 9
+BACKTEST_REPLICATES = 12
+REACH = 2.0
+"""Held-out runs further than this multiple of the furthest target say little about it and are not scored."""
+LEAST_REACH = float(np.log(4.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +87,9 @@ def quantile(point: FloatArray, scale: FloatArray, probability: float) -> FloatA
 def raw_scale(ensemble: Ensemble, sample: Sample, points: Points, by_member: Mapping[str, FloatArray]) -> FloatArray:
     """(K,) scale before calibration: the root of a sum of variances.
 
-    sigma^2 = 1.2 bootstrap^2 + .1 disagreement^2 + .1 scatter^2 + .04 gain^2 + .3 sampling^2 + 3e-5 ln(C/C_max) + 3e-6,
+    sigma^2 = bootstrap^2 + .1 disagreement^2 + .4 scatter^2 + .04 gain^2 + .8 sampling^2 + 3e-5 ln(C/C_max) + 3e-6,
     gain = forecast minus the law at the largest run, beyond it. The target's sampling error counts in part, for it answers the
-    same items as the runs did.
+    same items as the runs did. Fitted scatter is too small by what the law absorbs, hence its share.
     """
     predictions = ensemble.combine(by_member)
     own = ensemble.accuracy(sample.points)[0]
@@ -112,8 +115,13 @@ def raw_scale(ensemble: Ensemble, sample: Sample, points: Points, by_member: Map
     return result
 
 
-def score_origins(sample: Sample, names: Sequence[str], rng: np.random.Generator) -> list[OriginScore]:
-    """Back-test inside the sample: at each origin the members see only runs of at most its compute."""
+def score_origins(
+    sample: Sample, names: Sequence[str], rng: np.random.Generator, *, reach: float = np.inf
+) -> list[OriginScore]:
+    """Back-test inside the sample: at each origin the members see only runs of at most its compute.
+
+    Held-out runs further than `reach` in log C beyond the origin are not scored.
+    """
     scores = []
     methods = all_methods()
     for origin in rolling_origins(sample, at_most=BACKTEST_ORIGINS):
@@ -121,19 +129,22 @@ def score_origins(sample: Sample, names: Sequence[str], rng: np.random.Generator
         able = [name for name in names if methods[name].missing(window) is None]
         if not able:
             continue
+        held = origin.held[sample.log_flops[origin.held] - origin.log_flops <= reach]
+        if held.size == 0:
+            continue
         replicates = resample(window, BACKTEST_REPLICATES, rng)
         ensemble = Ensemble(members=fit_members(replicates, able), weights=member_weights(able, {}))
-        points = points_of(sample, origin.held)
+        points = points_of(sample, held)
         by_member = ensemble.by_member(points)
         last = run_ends(window)[-1]
         scores.append(
             OriginScore(
                 log_flops=origin.log_flops,
                 distance=distance(points, window),
-                truth=sample.accuracy[0][origin.held],
+                truth=sample.accuracy[0][held],
                 by_member={name: values[0] for name, values in by_member.items()},
                 point=ensemble.combine(by_member)[0],
-                persistence=np.full(origin.held.size, window.accuracy[0][last]),
+                persistence=np.full(held.size, window.accuracy[0][last]),
                 raw_scale=raw_scale(ensemble, window, points, by_member),
             )
         )
@@ -163,7 +174,8 @@ def predict_points(
         replicates: bootstrap replicates, the first being the data.
         rng: source of everything random.
     """
-    origins = score_origins(sample, names, rng)
+    reach = max(LEAST_REACH, REACH * float(np.max(distance(points, sample), initial=0.0)))
+    origins = score_origins(sample, names, rng, reach=reach)
     errors = {
         name: np.array([np.sqrt(np.mean(np.square(o.by_member[name] - o.truth))) for o in origins if name in o.by_member])
         for name in names

@@ -12,8 +12,8 @@ from forecast.forecasting.methods.two_step import PLAIN, TwoStep
 from forecast.forecasting.sample import Points, Sample
 from forecast.forecasting.smooth_law import ComputeLaw, ParamsTokensLaw, fit_compute_law, fit_params_tokens_law
 
-EM_ROUNDS = 8
-NEWTON_STEPS = 6
+EM_ROUNDS = 40
+NEWTON_STEPS = 2
 GRID = 120
 MIN_ITEMS = 20
 MIN_FLOOR = 0.02

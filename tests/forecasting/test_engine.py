@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from forecast.core.errors import NotForecastableError, UsageError
+from forecast.core.forecasts import Target, Verdict
+from forecast.core.observations import Ladder
+from forecast.forecasting import forecast_ladder
+
+Simulate = Callable[..., Ladder]
+TARGET = Target(name="big", params=3e9, tokens=6e10, flops=6 * 3e9 * 6e10)
+
+
+def _flat(ladder: Ladder, value: float) -> Ladder:
+    return replace(ladder, metrics={**ladder.metrics, "acc": np.full(len(ladder), value)})
+
+
+def test_a_forecast_is_complete_and_repeats_itself(simulate: Simulate) -> None:
+    ladder = simulate()
+    (first,), (second,) = (forecast_ladder(ladder, [TARGET], seed=3) for _ in range(2))
+    assert first.accuracy == second.accuracy
+    assert first.quantiles == second.quantiles
+    assert 0 <= first.accuracy.lo < first.accuracy.point < first.accuracy.hi <= 1
+    assert first.nll is not None
+    assert first.nll.lo <= first.nll.point <= first.nll.hi
+    assert first.backtest.origins > 0
+    assert first.fitted_on.n_runs == len(ladder)
+    assert first.curves is not None
+    assert first.truth is None
+    assert first.reasons
+
+
+def test_the_order_of_rows_does_not_matter(simulate: Simulate) -> None:
+    ladder = simulate()
+    turned = ladder.take(np.arange(len(ladder))[::-1].copy())
+    (a,), (b,) = forecast_ladder(ladder, [TARGET]), forecast_ladder(turned, [TARGET])
+    assert a.accuracy.point == pytest.approx(b.accuracy.point, abs=2e-3)
+
+
+def test_higher_levels_are_wider_and_quantiles_rise(simulate: Simulate) -> None:
+    ladder = simulate()
+    (half,), (nearly,) = (forecast_ladder(ladder, [TARGET], level=level) for level in (0.5, 0.95))
+    assert nearly.accuracy.lo < half.accuracy.lo < half.accuracy.hi < nearly.accuracy.hi
+    values = [nearly.quantiles[p] for p in sorted(nearly.quantiles)]
+    assert values == sorted(values)
+
+
+def test_a_recipe_shift_widens_and_says_so(simulate: Simulate) -> None:
+    ladder = simulate()
+    (plain,), (shifted,) = forecast_ladder(ladder, [TARGET]), forecast_ladder(ladder, [TARGET], recipe_shift=0.05)
+    assert shifted.accuracy.hi - shifted.accuracy.lo > plain.accuracy.hi - plain.accuracy.lo
+    assert any("recipe" in warning for warning in shifted.warnings)
+
+
+def test_further_targets_are_less_certain(simulate: Simulate) -> None:
+    ladder = simulate()
+    top = ladder.flops.max()
+    near, far = forecast_ladder(ladder, [Target(name="near", flops=2 * top), Target(name="far", flops=50 * top)])
+    assert far.accuracy.hi - far.accuracy.lo > near.accuracy.hi - near.accuracy.lo
+    (absurd,) = forecast_ladder(ladder, [Target(name="absurd", flops=1e9 * top)])
+    assert absurd.verdict is Verdict.NOT_PREDICTABLE
+    assert any("beyond runs that span" in reason for reason in absurd.reasons)
+
+
+def test_runs_at_chance_are_not_predictable(simulate: Simulate) -> None:
+    ladder = simulate(hardness=-2.0)
+    (forecast,) = forecast_ladder(ladder, [TARGET])
+    assert forecast.verdict is Verdict.NOT_PREDICTABLE
+    assert any("at chance" in reason for reason in forecast.reasons)
+    assert forecast.accuracy.point == pytest.approx(0.25, abs=0.1)
+
+
+def test_equal_accuracies_are_not_predictable(simulate: Simulate) -> None:
+    (forecast,) = forecast_ladder(_flat(simulate(), 0.6), [TARGET])
+    assert forecast.verdict is Verdict.NOT_PREDICTABLE
+    assert any("same accuracy" in reason for reason in forecast.reasons)
+
+
+def test_two_runs_are_never_called_predictable(simulate: Simulate) -> None:
+    (forecast,) = forecast_ladder(simulate(sizes=2, ratios=(20.0,)), [TARGET])
+    assert forecast.verdict is Verdict.NOT_PREDICTABLE
+    assert forecast.backtest.origins == 0
+
+
+def test_non_finite_metrics_are_left_out_and_named(simulate: Simulate) -> None:
+    ladder = simulate()
+    acc = ladder.metrics["acc"].copy()
+    acc[2] = np.nan
+    (forecast,) = forecast_ladder(replace(ladder, metrics={**ladder.metrics, "acc": acc}), [TARGET])
+    assert forecast.fitted_on.n_runs == len(ladder) - 1
+    assert any("no finite acc" in warning for warning in forecast.warnings)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda ladder: ladder.take(np.array([0])), "1 usable run"),
+        (lambda ladder: ladder.take(np.array([], dtype=np.intp)), "no accuracy"),
+        (lambda ladder: replace(ladder, flops=np.full(len(ladder), np.nan)), "no checkpoint .* has known training FLOPs"),
+        (lambda ladder: replace(ladder, flops=np.full(len(ladder), 1e18)), "nearly the same training FLOPs"),
+        (lambda ladder: _flat(ladder, np.nan), "no accuracy"),
+    ],
+)
+def test_too_little_to_fit_is_one_clear_error(simulate: Simulate, change: Callable[[Ladder], Ladder], words: str) -> None:
+    with pytest.raises(NotForecastableError, match=words):
+        forecast_ladder(change(simulate()), [TARGET])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"level": 1.0}, "level"),
+        ({"method": "crystal-ball"}, "unknown method"),
+        ({"metric": "f1"}, "metric 'f1'"),
+        ({"method": "item-level"}, "per-item"),
+        ({"recipe_shift": -0.1}, "recipe shift"),
+    ],
+)
+def test_wrong_options_are_usage_errors(simulate: Simulate, options: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        forecast_ladder(simulate(), [TARGET], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [Target(name="x"), Target(name="x", params=1e9), Target(name="x", flops=-1.0), Target(name="x", flops=float("nan"))],
+)
+def test_targets_that_say_too_little_are_usage_errors(simulate: Simulate, target: Target) -> None:
+    with pytest.raises(UsageError, match="target 'x'"):
+        forecast_ladder(simulate(), [target])
+
+
+def test_a_target_by_params_and_tokens_is_the_target_by_flops(simulate: Simulate) -> None:
+    ladder = simulate()
+    by_size, both = forecast_ladder(ladder, [Target(name="a", params=3e9, tokens=6e10), TARGET])
+    assert by_size.target.flops == pytest.approx(TARGET.flops)
+    assert by_size.accuracy.point == pytest.approx(both.accuracy.point)
