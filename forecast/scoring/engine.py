@@ -24,7 +24,7 @@ from forecast.scoring.tree_batches import Batch, cut_batches
 SCORING_VERSION = "1"
 """Changes whenever the same request could give another number."""
 
-DEFAULT_TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
+DEFAULT_TOKEN_BUDGET = {"cpu": 2048, "cuda": 8192}
 CARRY_BYTES = 256 << 20
 """Keys and values carried from batch to batch may take this much; a longer prefix is computed again."""
 
@@ -224,4 +224,6 @@ def _fail_on(
 def _as_plain(plan: ScoringPlan, index: int) -> PlainInput:
     request = plan.requests[index]
     last = len(request.inputs)
-    return PlainInput(inputs=request.inputs, position=tuple(range(last - len(request.targets), last)), target=request.targets)
+    return PlainInput(
+        inputs=request.inputs, position=tuple(range(last - len(request.targets), last)), target=tuple(request.targets)
+    )

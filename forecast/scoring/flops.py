@@ -56,10 +56,10 @@ def forward_cost(model: Any, params_non_embedding: int) -> ForwardCost:
 
 
 @lru_cache(maxsize=8)
-def matmul_rate(device: str, dtype: torch.dtype) -> float:
+def matmul_rate(device: str, dtype: str) -> float:
     """Measured FLOP/s of a square product of 1024 (4096 on CUDA): the best of several, after one to warm up."""
     size = 4096 if device.startswith("cuda") else 1024
-    left = torch.ones((size, size), dtype=dtype, device=device)
+    left = torch.ones((size, size), dtype=getattr(torch, dtype), device=device)
     best = float("inf")
     for _ in range(6):
         _wait(device)

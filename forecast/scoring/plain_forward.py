@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlainInput:
     """One input and what is asked of it: log p(target[k]) after the token at position[k]."""
 
-    inputs: tuple[int, ...]
+    inputs: Sequence[int] | NDArray[np.int32]
     position: tuple[int, ...]
     target: tuple[int, ...]
 
@@ -30,7 +32,7 @@ def score_inputs(model: Any, rows: Sequence[PlainInput]) -> tuple[torch.Tensor, 
     device = model.get_input_embeddings().weight.device
     tokens_BxT = torch.zeros((len(rows), width), dtype=torch.long)
     for i, row in enumerate(rows):
-        tokens_BxT[i, : len(row.inputs)] = torch.tensor(row.inputs)
+        tokens_BxT[i, : len(row.inputs)] = torch.from_numpy(np.asarray(row.inputs, dtype=np.int64))
     logits_BxTxV = model(input_ids=tokens_BxT.to(device), use_cache=False).logits
     scores, greedy = [], []
     for i, row in enumerate(rows):

@@ -45,7 +45,7 @@ def score_plainly(
     budget = max(1, min(token_budget, _LOGIT_BYTES // (4 * vocabulary)))
     by_input: dict[tuple[int, ...], list[int]] = {}
     for index, request in enumerate(plan.requests):
-        by_input.setdefault(request.inputs, []).append(index)
+        by_input.setdefault(tuple(request.inputs), []).append(index)
     waiting = sorted(by_input, key=lambda inputs: (-len(inputs), inputs))
     while waiting:
         size = 1 if alone else _batch_size(waiting, budget)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from forecast.scoring.requests import TokenRequest
 
 IntArray = NDArray[np.int64]
+_SORTABLE = np.dtype(">u4")
+"""Big-endian, so that sorting the bytes sorts the tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,26 +63,25 @@ def build_tree(requests: Sequence[TokenRequest]) -> PrefixTree:
 
     Sorting the distinct inputs brings shared prefixes together; each input then adds what its predecessor lacks.
     """
-    by_input: dict[tuple[int, ...], list[int]] = {}
+    by_input: dict[bytes, list[int]] = {}
     for index, request in enumerate(requests):
-        by_input.setdefault(request.inputs, []).append(index)
-    arrays = {inputs: np.array(inputs, dtype=np.int64) for inputs in by_input}
-    ordered = sorted(by_input, key=lambda inputs: arrays[inputs].astype(">u4").tobytes())
-    longest = max((len(inputs) for inputs in ordered), default=0)
+        by_input.setdefault(np.asarray(request.inputs, dtype=_SORTABLE).tobytes(), []).append(index)
+    ordered = sorted(by_input)
+    longest = max((len(packed) // _SORTABLE.itemsize for packed in ordered), default=0)
     positions = np.arange(longest + 1)
     offset_at = np.zeros(longest + 1, dtype=np.int64)
     """Entry of the current path at position p is offset_at[p] + p."""
     segment_at = np.full(longest + 1, -1, dtype=np.int64)
-    total = _count_distinct(ordered, arrays)
+    total = _count_distinct(ordered)
     token, depth, subtree_end = (np.zeros(total, dtype=np.int64) for _ in range(3))
     starts: list[int] = []
     parents: list[int] = []
     firsts: list[int] = []
     request_nodes: list[IntArray] = [np.empty(0, dtype=np.int64)] * len(requests)
     filled = 0
-    previous = np.empty(0, dtype=np.int64)
-    for inputs in ordered:
-        current = arrays[inputs]
+    previous = np.empty(0, dtype=_SORTABLE)
+    for packed in ordered:
+        current = np.frombuffer(packed, dtype=_SORTABLE)
         shared = _shared_length(previous, current)
         open_positions = positions[shared : len(previous)]
         subtree_end[offset_at[open_positions] + open_positions] = filled
@@ -91,8 +92,8 @@ def build_tree(requests: Sequence[TokenRequest]) -> PrefixTree:
         offset_at[shared : len(current)] = filled - shared
         segment_at[shared : len(current)] = len(starts)
         starts.append(filled)
-        firsts.append(by_input[inputs][0])
-        for index in by_input[inputs]:
+        firsts.append(by_input[packed][0])
+        for index in by_input[packed]:
             scored = positions[len(current) - len(requests[index].targets) : len(current)]
             request_nodes[index] = offset_at[scored] + scored
         filled, previous = stop, current
@@ -113,17 +114,17 @@ def build_tree(requests: Sequence[TokenRequest]) -> PrefixTree:
     )
 
 
-def _count_distinct(ordered: Sequence[tuple[int, ...]], arrays: dict[tuple[int, ...], IntArray]) -> int:
+def _count_distinct(ordered: Sequence[bytes]) -> int:
     total = 0
-    previous = np.empty(0, dtype=np.int64)
-    for inputs in ordered:
-        current = arrays[inputs]
+    previous = np.empty(0, dtype=_SORTABLE)
+    for packed in ordered:
+        current = np.frombuffer(packed, dtype=_SORTABLE)
         total += len(current) - _shared_length(previous, current)
         previous = current
     return total
 
 
-def _shared_length(first: IntArray, second: IntArray) -> int:
+def _shared_length(first: NDArray[np.uint32], second: NDArray[np.uint32]) -> int:
     """Length of the longest common prefix."""
     common = min(len(first), len(second))
     different = np.flatnonzero(first[:common] != second[:common])

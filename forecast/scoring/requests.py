@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +40,8 @@ class TokenRequest:
 
     owner: int
     """Position of the text request that this belongs to."""
-    inputs: tuple[int, ...]
-    targets: tuple[int, ...]
+    inputs: Sequence[int] | NDArray[np.int32]
+    targets: Sequence[int]
     n_truncated: int = 0
     """Context tokens cut on the left because the request was longer than the model's window."""
 

@@ -6,16 +6,20 @@ The rules are those of lm_eval/api/model.py (`TemplateLM.loglikelihood`, `_encod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from lm_eval.models.utils import has_bos_prefix
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from numpy.typing import NDArray
 
 from forecast.core.errors import CheckpointError, InputError
 from forecast.scoring.requests import TextRequest, TokenRequest
 
 _TEXTS_PER_CALL = 512
+_REQUESTS_PER_PART = 4096
+"""Texts and tokens of this many requests are held at a time."""
 
 
 class Encoder:
@@ -30,28 +34,32 @@ class Encoder:
         self._prefix_text = tokenizer.decode(self.prefix_token)
         self._plain: dict[str, list[int]] = {}
         self._special: dict[str, list[int]] = {}
+        self._interned: dict[bytes, NDArray[np.int32]] = {}
 
     def encode_requests(self, requests: Sequence[TextRequest]) -> list[TokenRequest]:
-        """Return the forward passes of all requests, in order.
+        """Return the forward passes of all requests, in order; equal inputs are one array.
 
         Raises:
             InputError: a continuation has no token, or more than the model's window; the message names the item.
         """
+        encoded: list[TokenRequest] = []
+        for start in range(0, len(requests), _REQUESTS_PER_PART):
+            encoded.extend(self._encode_part(requests[start : start + _REQUESTS_PER_PART], start))
+        self._plain, self._special, self._interned = {}, {}, {}
+        return encoded
+
+    def _encode_part(self, requests: Sequence[TextRequest], first_owner: int) -> Iterator[TokenRequest]:
         pairs = [_move_spaces(request.context, request.continuation) for request in requests]
         self._fill(requests, pairs)
-        encoded: list[TokenRequest] = []
-        for owner, (request, (context, continuation)) in enumerate(zip(requests, pairs, strict=True)):
+        for owner, (request, (context, continuation)) in enumerate(zip(requests, pairs, strict=True), first_owner):
             if request.rolling:
-                encoded.extend(self._rolling(owner, self._special[continuation]))
+                yield from self._rolling(owner, self._special[continuation])
             elif request.context == "":
-                encoded.append(self._window(owner, request, *self._from_prefix(request, self._plain[continuation])))
+                yield self._window(owner, request, *self._from_prefix(request, self._plain[continuation]))
             else:
                 context_tokens = self._special[context]
                 whole = self._special[context + continuation]
-                encoded.append(self._window(owner, request, context_tokens, whole[len(context_tokens) :]))
-        self._plain.clear()
-        self._special.clear()
-        return encoded
+                yield self._window(owner, request, context_tokens, whole[len(context_tokens) :])
 
     def _fill(self, requests: Sequence[TextRequest], pairs: Sequence[tuple[str, str]]) -> None:
         plain: dict[str, None] = {}
@@ -90,7 +98,7 @@ class Encoder:
             token_list=tokens, prefix_token=self.prefix_token, max_seq_len=self.max_length, context_len=1
         )
         return [
-            TokenRequest(owner=owner, inputs=tuple(context + scored)[:-1], targets=tuple(scored))
+            TokenRequest(owner=owner, inputs=self._intern((context + scored)[:-1]), targets=tuple(scored))
             for context, scored in map(make_disjoint_window, windows)
         ]
 
@@ -104,8 +112,13 @@ class Encoder:
         whole = context + continuation
         kept = whole[-(self.max_length + 1) :]
         return TokenRequest(
-            owner=owner, inputs=tuple(kept[:-1]), targets=tuple(continuation), n_truncated=len(whole) - len(kept)
+            owner=owner, inputs=self._intern(kept[:-1]), targets=tuple(continuation), n_truncated=len(whole) - len(kept)
         )
+
+    def _intern(self, tokens: list[int]) -> NDArray[np.int32]:
+        """A list of numbers takes nine times the memory, and the choices of a question often share their inputs."""
+        array = np.array(tokens, dtype=np.int32)
+        return self._interned.setdefault(array.tobytes(), array)
 
 
 def _move_spaces(context: str, continuation: str) -> tuple[str, str]:

@@ -137,9 +137,20 @@ def tree_attention(
     key, value = state.extend(_layer_index(module), key, value)
     window = state.within(kwargs.get("sliding_window"))
     softcap = kwargs.get("softcap")
+    size = value.shape[-1]
+    query, key, value = _equally_wide(query, key, value)
     if query.device.type == "cpu":
-        return _joined_products(state, query, key, value, scale, window, softcap)[None], None
-    return _flex(state, query, key, value, scale, window, softcap).transpose(1, 2), None
+        return _joined_products(state, query, key, value, scale, window, softcap)[None, ..., :size], None
+    return _flex(state, query, key, value, scale, window, softcap).transpose(1, 2)[..., :size], None
+
+
+def _equally_wide(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Zeros appended to the narrower heads: latent attention (DeepSeek) has values of another size than its keys."""
+    widest = max(tensor.shape[-1] for tensor in tensors)
+    return [
+        tensor if tensor.shape[-1] == widest else torch.nn.functional.pad(tensor, (0, widest - tensor.shape[-1]))
+        for tensor in tensors
+    ]
 
 
 def _layer_index(module: torch.nn.Module) -> int:

@@ -11,7 +11,7 @@ from forecast.core.progress import Progress
 from forecast.core.records import RunCounters, RunRecord, RunStatus
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
 from forecast.scoring.engine import ScoringOptions, score_plan
-from forecast.scoring.flops import forward_cost
+from forecast.scoring.flops import forward_cost, matmul_rate
 from forecast.scoring.plan import ScoringPlan, make_plan
 from forecast.scoring.requests import RenderedTask, TextRequest
 from forecast.scoring.tokenization import Encoder
@@ -64,6 +64,7 @@ def score_checkpoint(
         # Interrupted or failed, what is finished is kept.
         for run in runs:
             run.flush()
+    _report_cost(totals, settings, progress, name)
     for run in runs:
         counters = _share_of(run, plan, owners, totals)
         store.close_run(run.run.run_id, RunStatus.COMPLETE, counters)
@@ -117,6 +118,18 @@ def _score_all(
         seconds=time.perf_counter() - started,
         flops_done=flops,
         flops_bound=forward_cost(checkpoint.model, checkpoint.params_non_embedding).bound(plan.tree),
+    )
+
+
+def _report_cost(totals: RunCounters, settings: ScoringSettings, progress: Progress, name: str) -> None:
+    """Say what was asked for, what of it was distinct, and how near the machine's product rate it was computed."""
+    if not totals.seconds or not totals.flops_bound:
+        return
+    utilisation = totals.flops_done / totals.seconds / matmul_rate(settings.device, settings.dtype)
+    progress.notice(
+        f"{name}: {totals.tokens_requested:,} tokens asked for, {totals.tokens_unique:,} of them distinct, "
+        f"{totals.tokens_computed:,} computed, {totals.tokens_padded:,} padded; "
+        f"{totals.flops_done / totals.flops_bound:.2f} times the least FLOPs, {utilisation:.0%} of the measured product rate"
     )
 
 

@@ -26,6 +26,7 @@ from forecast.workflows.evaluate_records import (
     describe_checkpoint,
     make_run,
 )
+from forecast.workflows.evaluate_resume import FinishedRuns
 from forecast.workflows.evaluate_through import score_through_backend
 from forecast.workflows.sibling_check import SiblingCheck
 
@@ -58,7 +59,8 @@ class FamilySweep:
             quantization=settings.quantization,
         )
         self._check = SiblingCheck(progress=progress)
-        fetcher.plan(requests)
+        self._finished = FinishedRuns(store=store, rendered=rendered, settings=settings)
+        fetcher.plan(requests, skip=lambda request: bool(self._finished.find(request)))
 
     def evaluate(self, asked: CheckpointRequest) -> list[str]:
         """Score what is not stored yet of one checkpoint on all tasks; returns its runs.
@@ -70,6 +72,9 @@ class FamilySweep:
             facts = CheckpointFacts(checkpoint_id=content_hash([asked.source]))
             return self._evaluate(asked, None, facts, self._settings)
         request = self._fetcher.resolve(asked)
+        finished = self._finished.find(request)
+        if finished:
+            return finished
         folder = self._fetcher.fetch(request)
         config = read_config(folder)
         self._check(request, folder)

@@ -25,6 +25,7 @@ from forecast.core.records import (
 )
 from forecast.core.units import FlopsConvention, training_flops
 from forecast.scoring.engine import SCORING_VERSION
+from forecast.scoring.flops import matmul_rate
 from forecast.scoring.quantization import Quantization
 
 BACKEND_SOURCE = "lm-eval:"
@@ -162,6 +163,7 @@ def make_run(checkpoint: CheckpointRecord, task: TaskRecord, settings: ScoringSe
             "deterministic": settings.deterministic,
             "token_budget": settings.token_budget,
             "cpus": os.cpu_count(),
+            "matmul_flops_per_second": matmul_rate(settings.device, settings.dtype) if settings.backend == "native" else None,
             "machine": platform.machine(),
             **{f"{name}_version": version(name) for name in ("torch", "transformers", "lm_eval")},
             **({"quantization_version": settings.quantization.library_version} if settings.quantization else {}),
