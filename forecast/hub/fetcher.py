@@ -79,13 +79,20 @@ class Fetcher:
         self._trusted = frozenset({*trust_remote_code, *(str(Path(name).expanduser()) for name in trust_remote_code)})
         self._progress = progress or SilentProgress()
         self._plan: list[CheckpointRequest] = []
+        self._skip: Callable[[CheckpointRequest], bool] = _fetch_all
         self._background: dict[CheckpointKey, BackgroundDownload] = {}
         self._pinned: dict[CheckpointKey, tuple[str, Needed | None]] = {}
         self._lock = threading.Lock()
 
-    def plan(self, requests: Sequence[CheckpointRequest]) -> None:
-        """Say in which order checkpoints will be fetched, so that each next one is fetched ahead."""
+    def plan(self, requests: Sequence[CheckpointRequest], *, skip: Callable[[CheckpointRequest], bool] | None = None) -> None:
+        """Say in which order checkpoints will be fetched, so that each next one is fetched ahead.
+
+        Args:
+            requests: the checkpoints in their order.
+            skip: told a pinned request, whether it will not be fetched after all.
+        """
         self._plan = list(requests)
+        self._skip = skip or _fetch_all
 
     def trusts(self, request: CheckpointRequest) -> bool:
         """Whether the user named this very model (or folder) as one whose own Python files may run."""
@@ -223,11 +230,17 @@ class Fetcher:
         return cache.snapshot(commit)
 
     def _next_after(self, request: CheckpointRequest) -> CheckpointRequest | None:
+        """Return the next checkpoint of the plan that will be fetched; one that cannot be pinned will say so in its turn."""
         keys = [_key(entry) for entry in self._plan]
         if _key(request) not in keys:
             return None
-        following = keys.index(_key(request)) + 1
-        return self._plan[following] if following < len(self._plan) else None
+        for following in self._plan[keys.index(_key(request)) + 1 :]:
+            try:
+                if is_local(following) or not self._skip(self.resolve(following)):
+                    return following
+            except HubError:
+                continue
+        return None
 
     def _make_room(self, request: CheckpointRequest) -> None:
         needed = self._missing_bytes(request)
@@ -255,6 +268,11 @@ class Fetcher:
 def is_local(request: CheckpointRequest) -> bool:
     """Whether a request names a folder on this disk."""
     return Path(request.source).is_dir()
+
+
+def _fetch_all(_request: CheckpointRequest) -> bool:
+    """Skip nothing."""
+    return False
 
 
 def _key(request: CheckpointRequest) -> CheckpointKey:

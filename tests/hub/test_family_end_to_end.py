@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -182,7 +183,8 @@ def test_a_family_on_a_faulty_hub_is_scored_but_for_what_is_missing(hub, family:
         hub.repos["lab/tiny-b"].revisions[f"step{step}"] for step in (1, 10, 100)
     ]
 
-    # The missing checkpoint appears: only it is fetched and scored.
+    # The missing checkpoint appears: only it is fetched and scored, though the cache is gone.
+    shutil.rmtree(tmp_path / "hf")
     hub.add_folder("lab/tiny-a", "step10", tmp_path / "published" / "tiny-a" / "step10")
     before = len(hub.gets("model.safetensors"))
     again = score(tmp_path, hub, family)

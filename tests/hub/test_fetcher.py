@@ -316,6 +316,17 @@ def test_the_next_checkpoint_is_fetched_while_this_one_is_used(hub, fetcher: Fet
     assert len(hub.gets("model.safetensors")) == 3
 
 
+def test_what_is_to_be_skipped_is_not_fetched_ahead(hub, fetcher: Fetcher, files) -> None:
+    for step in (1, 2, 3):
+        hub.add(REPO, f"step{step}", {**files, "model.safetensors": bytes([step]) * 5000})
+    requests = [request(f"step{step}") for step in (1, 2, 3)]
+    fetcher.plan(requests, skip=lambda entry: entry.revision == "step2")
+    fetcher.fetch(requests[0])
+    fetcher.fetch(requests[2])
+    fetched = [entry[1].split("/")[-2] for entry in hub.gets("model.safetensors")]
+    assert fetched == [hub.repos[REPO].revisions["step1"], hub.repos[REPO].revisions["step3"]]
+
+
 def test_a_prefetch_that_fails_is_reported_in_its_turn(hub, fetcher: Fetcher, files) -> None:
     hub.add(REPO, "step1", files)
     hub.add(REPO, "step3", files)
