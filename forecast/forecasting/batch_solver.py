@@ -14,6 +14,8 @@ ResidualFunction = Callable[[FloatArray], FloatArray]
 
 _STEP = 1e-6
 _MAX_DAMPING = 1e8
+_LOOSE = 1.0
+"""Damping under which a refused step that changes nothing means the minimum, not a step made too short."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ def solve_batch(
     prior_mean: FloatArray,
     prior_sd: FloatArray,
     max_iterations: int = 40,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-5,
 ) -> BatchSolution:
     """Minimise 1/2 sum_m r_m(theta)^2 + 1/2 sum_p ((theta_p - mean_p) / sd_p)^2 for each of B problems.
 
@@ -86,10 +88,10 @@ def solve_batch(
         better = (proposed_cost <= cost) & ~converged
         finite = np.isfinite(proposed_cost)
         drop = np.where(finite, cost, np.inf) - np.where(finite, proposed_cost, 0.0)
-        small = drop <= tolerance * (np.where(finite, cost, 0.0) + tolerance)
+        small = np.abs(drop) <= tolerance * (np.where(finite, cost, 0.0) + tolerance)
         theta = np.where(better[:, None], proposal, theta)
         current = np.where(better[:, None], values, current)
-        converged |= (better & small) | (~better & (damping >= _MAX_DAMPING))
+        converged |= (small & (better | (damping < _LOOSE))) | (~better & (damping >= _MAX_DAMPING))
         cost = np.where(better, proposed_cost, cost)
         damping = np.clip(np.where(better, damping / 4.0, damping * 6.0), 1e-9, _MAX_DAMPING)
         if bool(converged.all()):

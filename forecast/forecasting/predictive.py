@@ -25,7 +25,7 @@ PRIOR_ORIGINS = 3.0
 """How many back-test origins the raw scale counts for."""
 LARGEST_RATIO = 4.0
 """A single back-test error counts for at most so many raw scales."""
-BACKTEST_ORIGINS = 9
+BACKTEST_ORIGINS = 8
 BACKTEST_REPLICATES = 12
 REACH = 2.0
 """Held-out runs further than this multiple of the furthest target say little about it and are not scored."""
