@@ -157,16 +157,19 @@ def _write_eval_results(store: Any, folder: Path) -> list[Path]:
     written: dict[Path, list[dict[str, Any]]] = {}
     for row in sorted(_complete(store), key=_place):
         card = cards.get(row["task"])
-        metric = card.accuracy_metric if card is not None else ("acc_norm" if row["acc_norm"] is not None else "acc")
-        if not row["is_final"] or row.get(metric) is None:
+        # The hub files an entry under its data set's id, which only a card can tell.
+        if card is None or not card.dataset or not row["is_final"] or row.get(card.accuracy_metric) is None:
             continue
-        dataset = card.dataset if card is not None and card.dataset else row["task"]
+        metric = card.accuracy_metric
         notes = f"{metric} as a fraction, {row['num_fewshot']}-shot, {row['n_items']} items, {row['dtype']}, {row['backend']}"
-        entry = {"dataset": {"id": dataset, "task_id": row["task"]}, "value": row[metric], "notes": notes}
+        entry = {"dataset": {"id": card.dataset, "task_id": row["task"]}, "value": row[metric], "notes": notes}
         path = folder / row["model"].replace("/", "__") / ".eval_results" / f"{row['task'].replace('/', '__')}.yaml"
         written.setdefault(path, []).append(entry)
     if not written:
-        raise InputError("no final checkpoint has an accuracy yet", expected="at least one", remedy="run `forecast eval` first")
+        raise InputError(
+            "no final checkpoint has an accuracy on a benchmark whose hub data set is known",
+            expected="at least one of `forecast tasks`",
+        )
     for path, entries in written.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True), encoding="utf-8")
