@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forecast.core.errors import CheckpointError
+from forecast.hub.pickle_headers import read_pickled_shapes
 
 _MAX_HEADER_BYTES = 100_000_000
 """The format's own bound: https://github.com/huggingface/safetensors#format."""
@@ -45,13 +46,15 @@ class StoredTensor:
     dtype: str
     shape: tuple[int, ...]
     start: int
-    """First byte in the file."""
+    """First byte in the file; 0 in a pickled one."""
     size: int
-    """Bytes."""
+    """Bytes; 0 in a pickled file."""
+    storage: str = ""
+    """Name of the storage in a pickled file."""
 
 
 def count_parameters(folder: Path) -> CountedParameters | None:
-    """Count a folder's parameters; None where the headers cannot say (pickled weights have none, quantised ones pack several).
+    """Count a folder's parameters; None where the headers cannot say (no weights, quantised ones, torch's oldest format).
 
     Masks and rotary frequencies, which old files store beside the weights, are not parameters. A tied output matrix is stored
     by some writers and left out by others: where its bytes are those of the input embedding, it counts once. Embeddings are
@@ -60,22 +63,38 @@ def count_parameters(folder: Path) -> CountedParameters | None:
     Raises:
         CheckpointError: a file is cut short or its header is malformed.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    tensors: dict[str, StoredTensor] = {}
-    for path in files:
-        tensors |= {name: tensor for name, tensor in read_header(path).items() if not _is_buffer(name, tensor)}
+    tensors = {name: tensor for name, tensor in _read_tensors(folder).items() if not _is_buffer(name, tensor)}
     if not tensors or any(tensor.dtype in _PACKED for tensor in tensors.values()):
         return None
     vocabulary = _vocabulary(folder)
     embeddings: dict[str, StoredTensor] = {}
+    copies: set[str] = set()
     for name, tensor in tensors.items():
-        is_copy = any(_same_content(tensor, other) for other in embeddings.values())
-        if _is_embedding(name, tensor, vocabulary) and not is_copy:
-            embeddings[name] = tensor
-        elif _is_embedding(name, tensor, vocabulary):
-            tensors = {other: entry for other, entry in tensors.items() if other != name}
-    total = sum(math.prod(tensor.shape) for tensor in tensors.values())
+        if _is_embedding(name, tensor, vocabulary):
+            if any(_same_content(tensor, other) for other in embeddings.values()):
+                copies.add(name)
+            else:
+                embeddings[name] = tensor
+    total = sum(math.prod(tensor.shape) for name, tensor in tensors.items() if name not in copies)
     return CountedParameters(total=total, non_embedding=total - sum(math.prod(entry.shape) for entry in embeddings.values()))
+
+
+def _read_tensors(folder: Path) -> dict[str, StoredTensor]:
+    tensors: dict[str, StoredTensor] = {}
+    files = sorted(folder.glob("*.safetensors"))
+    for path in files:
+        tensors |= read_header(path)
+    if files:
+        return tensors
+    for path in sorted(folder.glob("pytorch_model*.bin")):
+        pickled = read_pickled_shapes(path)
+        if pickled is None:
+            return {}
+        for name, tensor in pickled.items():
+            tensors[name] = StoredTensor(
+                path=path, dtype=tensor.dtype, shape=tensor.shape, start=0, size=0, storage=tensor.storage
+            )
+    return tensors
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
@@ -137,6 +156,8 @@ def _vocabulary(folder: Path) -> int | None:
 def _same_content(one: StoredTensor, other: StoredTensor) -> bool:
     if (one.shape, one.dtype, one.size) != (other.shape, other.dtype, other.size):
         return False
+    if one.storage or other.storage:
+        return (one.path, one.storage) == (other.path, other.storage)
     with one.path.open("rb") as left, other.path.open("rb") as right:
         left.seek(one.start)
         right.seek(other.start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import struct
 from pathlib import Path
 
@@ -121,8 +122,44 @@ def test_quantised_weights_are_not_guessed_at(tmp_path: Path) -> None:
     assert count_parameters(tmp_path) is None
 
 
-def test_pickled_weights_are_not_opened(tmp_path: Path) -> None:
-    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama-tied", "opt"])
+def test_pickled_weights_count_alike_without_being_run(name: str, tmp_path: Path) -> None:
+    import torch
+
+    model = build(name)
+    model.save_pretrained(tmp_path)
+    expected = count_parameters(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    state = model.state_dict()
+    names = list(state)
+    torch.save({key: state[key] for key in names[: len(names) // 2]}, tmp_path / "pytorch_model-00001-of-00002.bin")
+    torch.save({key: state[key] for key in names[len(names) // 2 :]}, tmp_path / "pytorch_model-00002-of-00002.bin")
+    if name == "gpt_neox":  # untied: no matrix lies in both files
+        assert count_parameters(tmp_path) == expected
+    for shard in tmp_path.glob("pytorch_model*.bin"):
+        shard.unlink()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    assert count_parameters(tmp_path) == expected
+
+
+def test_a_pickle_that_names_anything_else_is_refused_and_not_run(tmp_path: Path) -> None:
+    import os
+    import zipfile
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'run'}",)
+
+    with zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"weight": Evil()}))
+    with pytest.raises(CheckpointError, match="which weights do not need"):
+        count_parameters(tmp_path)
+    assert not (tmp_path / "run").exists()
+    with zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w") as archive:
+        archive.writestr("archive/data.pkl", b"not a pickle")
+    with pytest.raises(CheckpointError, match="no plain weights"):
+        count_parameters(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"an older format")
     assert count_parameters(tmp_path) is None
 
 
