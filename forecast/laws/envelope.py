@@ -70,6 +70,8 @@ class Envelope:
     tokens: FloatArray
     loss: FloatArray
     curves: tuple[LossCurve, ...]
+    censored: bool
+    """Whether budgets at which the smallest or the largest size is best were left out."""
 
 
 def find_envelope(runs: TrainingRuns) -> Envelope:
@@ -96,8 +98,14 @@ def find_envelope(runs: TrainingRuns) -> Envelope:
         raise FitError(
             f"{len(np.unique(best))} sizes are ever the best at their compute", expected=f"at least {_MIN_ON_ENVELOPE}"
         )
+    # Where the smallest or the largest size is the best, a size beyond it might be better: such bins are censored.
+    inside = (best > 0) & (best < len(curves) - 1)
+    censored = len(np.unique(best[inside])) >= _MIN_ON_ENVELOPE and not np.all(inside)
+    if censored:
+        bins, best, losses = bins[inside], best[inside], losses[:, inside]
     tokens = np.array([curves[index].tokens_at(log_c) for index, log_c in zip(best, bins, strict=True)])
     return Envelope(
+        censored=censored,
         flops=np.exp(bins),
         params=np.array([curves[index].params for index in best]),
         tokens=tokens,
@@ -121,6 +129,8 @@ def envelope_frontier(runs: TrainingRuns, *, replicates: int = 300, seed: int = 
         except FitError:
             continue
     notes = [f"{len(np.unique(envelope.params))} of {len(envelope.curves)} sizes touch the envelope"]
+    if envelope.censored:
+        notes.append("budgets whose best size is the smallest or the largest measured take no part")
     if len(drawn) < 0.8 * replicates:
         notes.append(f"{replicates - len(drawn)} of {replicates} bootstrap replicates had no envelope")
     n0, a, d0, b = point

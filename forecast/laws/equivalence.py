@@ -18,6 +18,11 @@ from forecast.laws.losses import Loss
 from forecast.laws.result import FitResult
 from forecast.laws.solver import fit
 
+_GRID = 4001
+"""Points at which replicates are inverted: steps of 0.01 in log C over twenty decades."""
+_REACH = 13.8
+"""Six decades, as e-folds."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
@@ -109,9 +114,7 @@ def gain_at(a: Curve, b: Curve, level: float, *, confidence: float) -> Gain:
     level = float(np.clip(level, low, high))
     log_a, log_b = _inverse(a, a.result.theta, level), _inverse(b, b.result.theta, level)
     count = min(len(a.theta), len(b.theta))
-    drawn = np.array(
-        [_inverse(b, b.theta[index], level) - _inverse(a, a.theta[index], level) for index in range(count)], dtype=np.float64
-    )
+    drawn = _inverses(b, b.theta[:count], level) - _inverses(a, a.theta[:count], level)
     blocks = min(a.blocks, b.blocks)
     tail = expanded_tail(confidence, blocks, max(len(a.result.free), len(b.result.free)))
     # A replicate that reaches the level nowhere counts as infinitely far, on its own side.
@@ -127,20 +130,34 @@ def gain_at(a: Curve, b: Curve, level: float, *, confidence: float) -> Gain:
 
 
 def _inverse(curve: Curve, theta: FloatArray, level: float) -> float:
-    """Log FLOPs at which a replicate reaches the level, up to six decades beyond the measured range; infinite if nowhere."""
-    law = curve.result.law
-    low, high = np.log(curve.low) - 13.8, np.log(curve.high) + 13.8
+    """Log FLOPs at which the fitted curve reaches the level, by bracketing."""
+    low, high = np.log(curve.low), np.log(curve.high)
 
     def gap(log_c: float) -> float:
-        with np.errstate(all="ignore"):
-            return float(law.predict(np.exp(np.array([[log_c]])), theta)[0]) - level
+        return float(curve.result.law.predict(np.exp(np.array([[log_c]])), theta)[0]) - level
 
-    first, last = gap(low), gap(high)
-    rising = float(np.diff(curve.result.predict(np.array([curve.low, curve.high])))[0]) > 0
-    if first * last > 0:
-        reached_before = (first > 0) == rising
-        return -np.inf if reached_before else np.inf
+    if gap(low) * gap(high) > 0:  # the level is an end of the range, up to rounding
+        return float(low if abs(gap(low)) < abs(gap(high)) else high)
     return float(optimize.brentq(gap, low, high, xtol=1e-10))
+
+
+def _inverses(curve: Curve, theta: FloatArray, level: float) -> FloatArray:
+    """Log FLOPs (replicates,) at which replicates reach the level, up to six decades beyond the range; infinite if nowhere."""
+    log_c = np.linspace(np.log(curve.low) - _REACH, np.log(curve.high) + _REACH, _GRID)
+    with np.errstate(all="ignore"):
+        values = np.nan_to_num(curve.result.law.predict(np.exp(log_c)[:, None], theta))
+    bottom, top = curve.result.predict(np.array([curve.low, curve.high]))
+    sign = 1.0 if top > bottom else -1.0
+    out = np.empty(len(theta))
+    for index, row in enumerate(values):
+        rising = np.maximum.accumulate(sign * row)
+        if sign * level < rising[0]:
+            out[index] = -np.inf
+        elif sign * level > rising[-1]:
+            out[index] = np.inf
+        else:
+            out[index] = np.interp(sign * level, rising, log_c)
+    return out
 
 
 def gain_curve(a: Curve, b: Curve, *, confidence: float, count: int = 5) -> list[Gain]:
