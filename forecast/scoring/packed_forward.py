@@ -53,6 +53,8 @@ class PackedModel:
             self._config._attn_implementation = before
         if state.calls != self._layers:
             raise UnsupportedAttentionError(f"{state.calls} of {self._layers} layers attend through the interface")
+        if "sliding_attention" in (getattr(self._config, "layer_types", None) or ()) and not state.windows:
+            raise UnsupportedAttentionError("layers with a sliding window do not say how wide it is")
         self._carried = state.kept
         scored = torch.from_numpy(batch.scored).to(hidden_TxE.device)
         row_scored = torch.from_numpy(batch.row_scored)
@@ -72,6 +74,11 @@ def _why_unsupported(model: Any, trunk: Any, head: Any, config: Any) -> str:
         return f"{name} has no separate trunk and linear head"
     if "position_ids" not in inspect.signature(trunk.forward).parameters:
         return f"{name} takes no position_ids"
+    if getattr(model, "_is_stateful", False):
+        return f"{name} passes a state from token to token"
+    other = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if other or getattr(config, "attention_chunk_size", None):
+        return f"{name} has layers of the kind {', '.join(sorted(other)) or 'chunked attention'}"
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = {entry.get("rope_type") for entry in [rope, *rope.values()] if isinstance(entry, dict)}
     if kinds & {"dynamic", "longrope"}:

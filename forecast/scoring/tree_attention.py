@@ -35,6 +35,7 @@ class TreeState:
         self.device = device
         self.kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.calls = 0
+        self.windows: set[int] = set()
         self._carried = carried
         self._kept_index = torch.from_numpy(batch.kept).to(device)
         self._masks: dict[tuple[str, int, int | None], torch.Tensor | None] = {}
@@ -66,6 +67,8 @@ class TreeState:
 
     def within(self, window: int | None) -> int | None:
         """The sliding window where it hides anything in this batch, else None."""
+        if window is not None:
+            self.windows.add(window)
         return window if window is not None and self.deepest >= window else None
 
     def block_mask(self, index: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
@@ -178,9 +181,11 @@ def _joined_products(
     if group > 1:
         key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
     product: Product = _flash if softcap is None else _softcapped(softcap)
-    carried, dtype = state.batch.carried, query.dtype
-    out_TxHxD = torch.empty((n_tokens, heads, value.shape[-1]), dtype=dtype)
-    weight_TxH = torch.empty((n_tokens, heads), dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    carried = state.batch.carried
+    out_TxHxD = torch.empty((n_tokens, heads, value.shape[-1]), dtype=query.dtype)
+    # Masks and weights are wide: -1e9 has no place in float16.
+    dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
+    weight_TxH = torch.empty((n_tokens, heads), dtype=dtype)
     for index, (query_BxQ, key_BxK, _, valid) in enumerate(state.groups):
         mask = state.block_mask(index, window, dtype)
         part, weight = product(_gather(query, query_BxQ), _gather(key, key_BxK), _gather(value, key_BxK), mask, scale, False)
@@ -206,7 +211,7 @@ def _joined_products(
         mask_or_none = state.window_mask("dense", index, window, dtype)
         part, weight = product(query[:, :, start:stop], keys_, values_, mask_or_none, scale, False)
         before, added = weight_TxH[start:stop], weight[0].T
-        share = torch.sigmoid(added - before).to(dtype)
+        share = torch.sigmoid(added - before).to(query.dtype)
         out_TxHxD[start:stop].lerp_(part[0].transpose(0, 1), share[:, :, None])
         weight_TxH[start:stop] = torch.logaddexp(before, added)
     return out_TxHxD

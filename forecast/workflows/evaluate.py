@@ -143,6 +143,8 @@ def evaluate(
             family_bar.describe(request.model or request.source)
             try:
                 run_ids.extend(family.evaluate(request))
+            except UsageError:
+                raise  # What was asked for is wrong for every checkpoint.
             except ForecastError as error:
                 failures.append(FailedCheckpoint(source=request.source, error=str(error)))
                 progress.notice(f"{request.source} failed: {error}")

@@ -99,7 +99,7 @@ def oracle(checkpoint: LoadedCheckpoint, requests: list[TextRequest]) -> list[fl
     values = []
     for request in Encoder(checkpoint.tokenizer, max_length=checkpoint.max_length).encode_requests(requests):
         with torch.no_grad():
-            logits = model(torch.tensor([request.inputs])).logits[0].log_softmax(-1)
+            logits = model(torch.tensor([list(request.inputs)])).logits[0].log_softmax(-1)
         at = range(len(request.inputs) - len(request.targets), len(request.inputs))
         values.append(sum(float(logits[i, target]) for i, target in zip(at, request.targets, strict=True)))
     checkpoint.model.float()
@@ -160,12 +160,11 @@ def test_a_tokenizer_that_adds_a_beginning_agrees_with_lm_eval(
     np.testing.assert_allclose([value for value, _ in ours], [value for value, _ in theirs], atol=1e-3)
 
 
-@pytest.mark.parametrize("architecture", ["gpt_neox", "gemma2"])
-def test_bfloat16_stays_near_float32_and_accumulates_in_float32(
-    architecture: str, make_checkpoint: Callable[..., Path]
-) -> None:
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gemma2", "mistral"])
+def test_narrow_types_stay_near_float32(architecture: str, dtype: str, make_checkpoint: Callable[..., Path]) -> None:
     folder = make_checkpoint(architecture)
-    narrow, notices = score(load_checkpoint(folder, dtype="bfloat16", device="cpu"), texts())
+    narrow, notices = score(load_checkpoint(folder, dtype=dtype, device="cpu"), texts())
     wide, _ = score(load_checkpoint(folder, dtype="float32", device="cpu"), texts())
     assert not notices
     np.testing.assert_allclose([value for value, _ in narrow], [value for value, _ in wide], rtol=0.02, atol=0.3)
