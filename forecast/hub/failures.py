@@ -11,6 +11,8 @@ from typing import TypeVar
 from forecast.core.errors import ForecastError, HubError
 
 MAX_ATTEMPTS = 6
+CONNECT_ATTEMPTS = 3
+"""A hub that cannot even be connected to is mostly a machine without a network: say so soon."""
 MAX_WAIT_SECONDS = 300.0
 """A hub that asks for a longer pause than this is taken at its word: the run stops with what it has."""
 _TRANSIENT_STATUS = (408, 425, 429, 500, 502, 503, 504)
@@ -132,7 +134,8 @@ def call(action: Callable[[], Result], *, subject: str, endpoint: str, sleep: Ca
             raise
         except (httpx.HTTPError, OSError, ValueError) as error:
             asked = retry_after(error)
-            hopeless = not is_transient(error) or attempt == MAX_ATTEMPTS or (asked or 0.0) > MAX_WAIT_SECONDS
+            patience = CONNECT_ATTEMPTS if isinstance(error, httpx.ConnectError) else MAX_ATTEMPTS
+            hopeless = not is_transient(error) or attempt >= patience or (asked or 0.0) > MAX_WAIT_SECONDS
             if hopeless:
                 raise translate(error, subject=subject, endpoint=endpoint) from error
             sleep(asked if asked is not None else min(30.0, 0.5 * 2.0**attempt))

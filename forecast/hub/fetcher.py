@@ -18,6 +18,9 @@ from forecast.hub.download import Source, download_file
 from forecast.hub.failures import HubUnreachableError, call
 from forecast.hub.listing import Listing, Needed, choose_files, make_listing
 
+_NOTICED_SECONDS = 5.0
+"""A pause that a user would wonder about."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FetchPreview:
@@ -73,8 +76,9 @@ class Fetcher:
             endpoint=(endpoint or constants.ENDPOINT).rstrip("/"),
             token=token,
             timeout_seconds=float(constants.HF_HUB_DOWNLOAD_TIMEOUT),
-            sleep=sleep,
+            sleep=self._wait,
         )
+        self._sleep = sleep
         self._shelf = CacheShelf(self._cache_folder, limit_bytes=cache_limit_bytes)
         self._trusted = frozenset({*trust_remote_code, *(str(Path(name).expanduser()) for name in trust_remote_code)})
         self._progress = progress or SilentProgress()
@@ -83,6 +87,11 @@ class Fetcher:
         self._background: dict[CheckpointKey, BackgroundDownload] = {}
         self._pinned: dict[CheckpointKey, tuple[str, Needed | None]] = {}
         self._lock = threading.Lock()
+
+    def _wait(self, seconds: float) -> None:
+        if seconds >= _NOTICED_SECONDS:
+            self._progress.notice(f"{self._source.endpoint} is busy: waiting {seconds:.0f} s")
+        self._sleep(seconds)
 
     def plan(self, requests: Sequence[CheckpointRequest], *, skip: Callable[[CheckpointRequest], bool] | None = None) -> None:
         """Say in which order checkpoints will be fetched, so that each next one is fetched ahead.
