@@ -62,14 +62,18 @@ def settle_quantization(asked: str) -> Quantization:
             expected=", ".join([*_PREFERRED, *(f"{one}-{library}" for one, tried in _PREFERRED.items() for library in tried)]),
         )
     for library in (named,) if named else _PREFERRED[scheme]:
-        if importlib.util.find_spec(library) is not None:
+        if _is_installed(library):
             return Quantization(scheme=scheme, library=library)
     names = (named,) if named else _PREFERRED[scheme]
     raise UsageError(
-        f"--quantize {asked} needs {' or '.join(names)}, and {'it is' if named else 'neither is'} installed",
+        f"--quantize {asked} needs {' or '.join(names)}, and {'it is not' if named else 'neither is'} installed",
         expected="an optional package",
         remedy=f"pip install {names[0]}",
     )
+
+
+def _is_installed(library: str) -> bool:
+    return importlib.util.find_spec(library) is not None
 
 
 def quantize_model(model: Any, quantization: Quantization) -> None:
