@@ -15,6 +15,7 @@ CHECKPOINTS_PER_RUN = 8
 EARLY_SHARE = 0.02
 """Checkpoints before this share of their run are left out: warm-up, and no law holds there."""
 MIN_RUNS = 2
+MIN_CHECKPOINTS = 3
 DEFAULT_ITEMS = 1000
 """Items assumed for the sampling error when a source states none."""
 
@@ -61,7 +62,7 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
     """Clean and thin a ladder.
 
     Raises:
-        NotForecastableError: fewer than two runs, or no spread in compute, remain.
+        NotForecastableError: fewer than two runs or three checkpoints remain, or compute or accuracy does not vary.
     """
     accuracy = ladder.metrics[metric]
     known = np.isfinite(ladder.flops) & (ladder.flops > 0)
@@ -85,6 +86,19 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
             f"{ladder.family} on {ladder.task} has {len(runs)} usable run{'' if len(runs) == 1 else 's'}",
             expected="at least two models with known training FLOPs and finite accuracy",
             remedy="evaluate more models of the family",
+        )
+    if len(kept) < MIN_CHECKPOINTS:
+        raise NotForecastableError(
+            f"{ladder.family} on {ladder.task} has only {len(kept)} usable checkpoints",
+            expected=f"at least {MIN_CHECKPOINTS}: two points fit any curve",
+            remedy="evaluate more models of the family",
+        )
+    if np.ptp(kept.metrics[metric]) == 0.0:
+        raise NotForecastableError(
+            f"all {len(kept)} checkpoints of {ladder.family} on {ladder.task} have the same {metric},"
+            f" {float(kept.metrics[metric][0]):.4g}",
+            expected="accuracies that change with compute",
+            remedy="check the evaluation, or add larger models",
         )
     if np.ptp(np.log(kept.flops)) < np.log(1.5):
         raise NotForecastableError(

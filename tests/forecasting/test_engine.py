@@ -74,14 +74,11 @@ def test_runs_at_chance_are_not_predictable(simulate: Simulate) -> None:
     assert forecast.accuracy.point == pytest.approx(0.25, abs=0.1)
 
 
-def test_equal_accuracies_are_not_predictable(simulate: Simulate) -> None:
-    (forecast,) = forecast_ladder(_flat(simulate(), 0.6), [TARGET])
-    assert forecast.verdict is Verdict.NOT_PREDICTABLE
-    assert any("same accuracy" in reason for reason in forecast.reasons)
-
-
 def test_two_runs_are_never_called_predictable(simulate: Simulate) -> None:
-    (forecast,) = forecast_ladder(simulate(sizes=2, ratios=(20.0,)), [TARGET])
+    ladder = simulate(sizes=2, ratios=(5.0, 10.0, 20.0, 40.0))
+    two = replace(ladder, model=tuple(f"m{i // 4}" for i in range(8)), is_final=np.arange(8) % 4 == 3)
+    (forecast,) = forecast_ladder(two, [TARGET])
+    assert forecast.fitted_on.n_runs == 2
     assert forecast.verdict is Verdict.NOT_PREDICTABLE
     assert forecast.backtest.origins == 0
 
@@ -103,6 +100,8 @@ def test_non_finite_metrics_are_left_out_and_named(simulate: Simulate) -> None:
         (lambda ladder: replace(ladder, flops=np.full(len(ladder), np.nan)), "no checkpoint .* has known training FLOPs"),
         (lambda ladder: replace(ladder, flops=np.full(len(ladder), 1e18)), "nearly the same training FLOPs"),
         (lambda ladder: _flat(ladder, np.nan), "no accuracy"),
+        (lambda ladder: _flat(ladder, 0.6), "have the same acc, 0.6"),
+        (lambda ladder: ladder.take(np.array([0, 9])), "only 2 usable checkpoints"),
     ],
 )
 def test_too_little_to_fit_is_one_clear_error(simulate: Simulate, change: Callable[[Ladder], Ladder], words: str) -> None:
