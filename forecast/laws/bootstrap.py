@@ -1,4 +1,4 @@
-"""Bootstrap of a fit: resample whole runs, refit from the optimum, all replicates at once.
+"""Bootstrap of a fit: resample whole runs (and items), refit from the optimum, all replicates at once.
 
 A run's checkpoints share their noise, so runs are the blocks (Efron & Tibshirani 1993, section 8.6). Each replicate is the
 same fit with integer weights: how often its run was drawn. Every replicate begins at the full fit's optimum;
@@ -98,18 +98,24 @@ def bootstrap(
     *,
     replicates: int = 1000,
     blocks: Sequence[Hashable] | None = None,
+    items: FloatArray | None = None,
+    resample_runs: bool = True,
     seed: int = 0,
 ) -> Bootstrap:
-    """Resample runs and refit.
+    """Resample runs, and items where they are given, and refit.
 
     Args:
         result: the fit to resample.
         replicates: how many.
         blocks: run of each row; every row is a run of its own unless given.
+        items: (rows, items) results whose row means are y, every row on the same items: items are drawn once per
+            replicate for all rows, so that what rows share cancels as it does in the measurements.
+        resample_runs: whether runs are drawn too; False leaves the sampling error of the items alone.
         seed: of the draws.
 
     Raises:
-        FitError: `blocks` has the wrong length, or there are fewer than two blocks.
+        FitError: `items` does not fit the rows or has missing entries, `blocks` has the wrong length, or there are fewer
+            than two blocks.
     """
     problem = result.problem
     rows = len(problem.y)
@@ -120,9 +126,11 @@ def bootstrap(
     if count < 2:
         raise FitError("there is only one run", expected="at least two runs to resample")
     rng = np.random.default_rng(seed)
-    times = block_weights(names, replicates, rng)
+    times = block_weights(names, replicates, rng) if resample_runs else np.ones((replicates, rows))
     start = problem.coordinates(result.theta[None])[0]
     weighted = replace(problem, weights=times * problem.weights)
+    if items is not None:
+        weighted = replace(weighted, y=_redrawn_means(items, problem.y, replicates, rng))
     found = polish(weighted, np.repeat(start[None], replicates, axis=0), max_iterations=200, tolerance=_TOLERANCE)
     good = np.isfinite(found.value) & (found.stop != Stop.UNDEFINED) & _enough_scales(problem.x, times, len(problem.free))
     if good.sum() < max(2, replicates // 10):
@@ -130,6 +138,23 @@ def bootstrap(
     return Bootstrap(
         result=result, theta=problem.theta(found.u[good]), requested=replicates, failed=int((~good).sum()), blocks=count
     )
+
+
+def _redrawn_means(items: FloatArray, y: FloatArray, replicates: int, rng: np.random.Generator) -> FloatArray:
+    """Row means over resampled items (replicates, rows)."""
+    matrix = np.asarray(items, dtype=np.float64)
+    if matrix.ndim != 2 or len(matrix) != len(y) or matrix.shape[1] < 2:
+        raise FitError(f"items have shape {matrix.shape}", expected=f"({len(y)}, items), at least two items")
+    if not np.all(np.isfinite(matrix)):
+        raise FitError("some rows lack some items", expected="every row on the same items")
+    if not np.allclose(matrix.mean(axis=1), y, rtol=1e-6, atol=1e-9):
+        raise FitError("the rows' means over items are not the fitted measurements", expected="items of the same metric")
+    count = matrix.shape[1]
+    drawn = np.empty((replicates, len(y)))
+    for index in range(replicates):
+        times = np.bincount(rng.integers(0, count, count), minlength=count)
+        drawn[index] = matrix @ times / count
+    return drawn
 
 
 def _enough_scales(x: FloatArray, times: FloatArray, needed: int) -> NDArray[np.bool_]:

@@ -31,6 +31,7 @@ class Objective:
     x: FloatArray
     """(rows, inputs)"""
     y: FloatArray
+    """(rows,), or (batch, rows) when every point of the batch has measurements of its own."""
     sigma: FloatArray
     """(rows,): residuals are divided by it."""
     weights: FloatArray
@@ -87,18 +88,23 @@ class Objective:
         loss = self.loss
         if isinstance(loss, Binomial | BetaBinomial) and np.ndim(loss.n_items) == 1 and len(loss.n_items) == len(self.y):
             loss = replace(loss, n_items=loss.n_items[rows])
-        return replace(self, loss=loss, x=self.x[rows], y=self.y[rows], sigma=self.sigma[rows], weights=self.weights[..., rows])
+        return replace(
+            self, loss=loss, x=self.x[rows], y=self.y[..., rows], sigma=self.sigma[rows], weights=self.weights[..., rows]
+        )
 
     def _rows_weights(self, rows: NDArray[np.intp] | None) -> FloatArray:
         if self.weights.ndim == 1 or rows is None:
             return self.weights
         return self.weights[rows]
 
+    def _rows_y(self, rows: NDArray[np.intp] | None) -> FloatArray:
+        return self.y if self.y.ndim == 1 or rows is None else self.y[rows]
+
     def value(self, u: FloatArray, rows: NDArray[np.intp] | None = None) -> FloatArray:
         """Objective (batch,); `rows` says which of the batch's own weights each point uses."""
         theta = self.theta(u)
         with np.errstate(all="ignore"):
-            terms = self.loss.terms(self.law.predict(self.x, theta), self.y, self.sigma, self.space)[0]
+            terms = self.loss.terms(self.law.predict(self.x, theta), self._rows_y(rows), self.sigma, self.space)[0]
             weights = self._rows_weights(rows)
             total = np.sum(np.where(weights > 0, terms * weights, 0.0), axis=-1)
         return np.where(np.isfinite(total), total, np.inf) + self._penalty(theta)
@@ -113,7 +119,7 @@ class Objective:
         jacobian_u = self.law.jacobian(self.x, theta)[..., self.free]
         scale = np.where(self.is_log, theta[..., self.free], 1.0)
         jacobian_u = jacobian_u * scale[..., None, :]
-        _, first, second = self.loss.terms(self.law.predict(self.x, theta), self.y, self.sigma, self.space)
+        _, first, second = self.loss.terms(self.law.predict(self.x, theta), self._rows_y(rows), self.sigma, self.space)
         weights = self._rows_weights(rows)
         first = np.where(weights > 0, first * weights, 0.0)
         second = np.where(weights > 0, second * weights, 0.0)

@@ -145,7 +145,7 @@ def polish(objective: Objective, u: FloatArray, *, max_iterations: int = 300, to
         upper=upper,
         max_iterations=max_iterations,
         tolerance=tolerance,
-        chunk=max(1, _CELLS // (len(objective.y) * max(1, len(objective.free)))),
+        chunk=max(1, _CELLS // (len(objective.x) * max(1, len(objective.free)))),
     )
 
 

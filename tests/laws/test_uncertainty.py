@@ -173,3 +173,42 @@ def test_huber_errors_do_not_rest_on_the_few_rows_inside_delta() -> None:
     # The median's efficiency against the mean's is 2 / pi for normal noise: errors are 1.25 times larger.
     ratio = huber.standard_errors["alpha"] / squares.standard_errors["alpha"]
     assert 1.0 < ratio < 1.6
+
+
+def item_world(rng: np.random.Generator, models: int = 8, items: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Models on shared items of different difficulty; log10 C from 19 to 25."""
+    c = np.geomspace(1e19, 1e25, models)
+    difficulty = rng.normal(22.0, 1.5, items)
+    p = 0.25 + 0.7 / (1 + np.exp(-2.5 * (np.log10(c)[:, None] - difficulty)))
+    return c, (rng.random((models, items)) < p).astype(np.float64)
+
+
+def test_items_are_resampled_once_for_all_rows() -> None:
+    """The spread over item replicates is that over fresh draws of items, which models share."""
+    law = get_law("sigmoid-compute")
+    rng = np.random.default_rng(8)
+    held = {"floor": 0.25, "ceiling": 0.95}
+    estimates = []
+    for _ in range(120):
+        c, correct = item_world(rng)
+        estimates.append(fit(law, c, correct.mean(axis=1), fixed=held, starts=8).params["c0"])
+    errors = []
+    for seed in range(10):
+        c, correct = item_world(rng)
+        result = fit(law, c, correct.mean(axis=1), fixed=held, starts=8)
+        drawn = bootstrap(result, replicates=200, items=correct, resample_runs=False, seed=seed)
+        errors.append(drawn.standard_errors()["c0"])
+    assert np.mean(errors) == pytest.approx(float(np.std(estimates)), rel=0.2)
+
+
+def test_items_must_belong_to_the_fit() -> None:
+    c, correct = item_world(np.random.default_rng(0))
+    result = fit(get_law("sigmoid-compute"), c, correct.mean(axis=1), fixed={"floor": 0.25, "ceiling": 0.95})
+    with pytest.raises(FitError, match="at least two items"):
+        bootstrap(result, items=correct[:, :1])
+    with pytest.raises(FitError, match="not the fitted measurements"):
+        bootstrap(result, items=1 - correct)
+    holed = correct.copy()
+    holed[0, 0] = np.nan
+    with pytest.raises(FitError, match="lack some items"):
+        bootstrap(result, items=holed)
