@@ -2,21 +2,25 @@
 
 Every fact (person, topic, answer) can be worded in several ways. One wording of each fact is kept back: the corpus never
 uses it for that person, so a question's answer follows from the corpus but no sentence of the corpus contains it. Facts occur
-with Zipf-distributed frequency, so that a learner's accuracy rises smoothly with data and size: frequent facts first.
+with log-normal frequency: a learner that knows all facts above some frequency, which falls as a power of compute, then has an
+accuracy that is a sigmoid of log compute. (With Zipf's law most facts are nearly equally rare, and are learnt all at once.)
 All answers have six letters and are one token, so that no length normalisation can favour one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 CHOICES_PER_ITEM = 4
-PEOPLE = 600
-ZIPF_EXPONENT = 1.0
+PEOPLE = 160
+LOG_FREQUENCY_SPREAD = 2.1
+"""Standard deviation of the logarithm of a fact's frequency: the S of the accuracy takes about three decades of compute."""
 _ANSWERS_PER_TOPIC = 16
 _SENTENCES_PER_DRAW = 4096
 
@@ -104,10 +108,11 @@ class World:
     """Probability that a sentence tells this fact; sums to 1."""
 
 
-def make_world(seed: int, *, people: int = PEOPLE, zipf_exponent: float = ZIPF_EXPONENT) -> World:
+def make_world(seed: int, *, people: int = PEOPLE, spread: float = LOG_FREQUENCY_SPREAD) -> World:
     """Make up a world; equal seeds give equal worlds.
 
-    A fact of random rank r is told with probability proportional to r^-s (Zipf's law, s = `zipf_exponent`).
+    The fact of random rank r of n is told with probability proportional to exp(s z), z the (r - 1/2)/n quantile of the
+    standard normal distribution and s = `spread`: exact quantiles, so that no world is luckier than another.
 
     >>> make_world(7, people=3).facts == make_world(7, people=3).facts
     True
@@ -128,7 +133,8 @@ def make_world(seed: int, *, people: int = PEOPLE, zipf_exponent: float = ZIPF_E
         for name in names
         for topic in WORDINGS
     )
-    weights = (rng.permutation(len(facts)) + 1.0) ** -zipf_exponent
+    ranks = (rng.permutation(len(facts)) + 0.5) / len(facts)
+    weights = np.array([math.exp(spread * NormalDist().inv_cdf(rank)) for rank in ranks.tolist()])
     return World(seed=seed, people=names, answers=answers, facts=facts, weights=weights / weights.sum())
 
 
