@@ -63,8 +63,11 @@ def score_plan(
     if options.deterministic:
         yield from score_plainly(checkpoint, plan, _budget(checkpoint, options), alone=True, name_request=name_request)
         return
+    any_done = False
     try:
-        yield from _score_packed(checkpoint, plan, options, name_request)
+        for done in _score_packed(checkpoint, plan, options, name_request):
+            any_done = True
+            yield done
     except UnsupportedAttentionError as reason:
         on_notice(f"scored the plain way, each input in full: {reason}")
         yield from score_plainly(checkpoint, plan, _budget(checkpoint, options), alone=False, name_request=name_request)
@@ -73,6 +76,11 @@ def score_plan(
             f"scoring does not fit the memory of {checkpoint.device} even one position at a time",
             remedy="use a narrower --dtype, or --device-map auto on several GPUs",
         ) from error
+    except RuntimeError as error:
+        if any_done:
+            raise
+        on_notice(f"scored the plain way, each input in full: the packed way failed ({' '.join(str(error).split())[:200]})")
+        yield from score_plainly(checkpoint, plan, _budget(checkpoint, options), alone=False, name_request=name_request)
 
 
 def _budget(checkpoint: LoadedCheckpoint, options: ScoringOptions) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from forecast.core.errors import ForecastError, UsageError
+from forecast.core.errors import CheckpointError, ForecastError, UsageError
 from forecast.core.hashing import content_hash
 from forecast.core.progress import Progress
 from forecast.core.records import CheckpointRequest, RunStatus
@@ -105,7 +105,14 @@ class FamilySweep:
         name = f"{checkpoint.model} {checkpoint.revision}".strip()
         try:
             if missing:
-                self._score(missing, folder, facts, settings, name, trusted=self._fetcher.trusts(request))
+                try:
+                    self._score(missing, folder, facts, settings, name, trusted=self._fetcher.trusts(request))
+                except (RuntimeError, IndexError) as error:
+                    raise CheckpointError(
+                        f"the forward pass of {name} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
+                        expected=f"a '{facts.architecture}' that runs in {settings.dtype_label} on {settings.device}",
+                        remedy="check config.json, or try --dtype float32",
+                    ) from error
         except ForecastError as error:
             for run, _, _ in missing:
                 self._store.close_run(run.run_id, RunStatus.FAILED, None, str(error))
