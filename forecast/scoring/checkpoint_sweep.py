@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class CheckpointSweep:
         self._loaded: LoadedCheckpoint | None = None
         self._config: dict[str, Any] = {}
         self._tokenizer_hash = ""
-        self._maps_directly = False
+        self._names: dict[str, str] = {}
         self._reader: threading.Thread | None = None
 
     def open(self, folder: Path, *, trust_remote_code: bool = False) -> LoadedCheckpoint:
@@ -46,17 +47,12 @@ class CheckpointSweep:
         """
         config = _stable_config(folder)
         before, self._loaded = self._loaded, None  # A failure below leaves no half-filled model behind.
-        if (
-            before is not None
-            and not trust_remote_code
-            and self._maps_directly
-            and config == self._config
-            and _is_safetensors(folder)
-        ):
-            _fill(before.model, folder)
+        loaded: LoadedCheckpoint | None = None
+        alike = bool(self._names) and not trust_remote_code and config == self._config and _is_safetensors(folder)
+        if before is not None and alike and _fill(before.model, folder, self._names):
             loaded = replace(before, tokenizer=self._tokenizer(folder, before))
-        else:
-            del before  # Free the old weights before the new ones are read.
+        if loaded is None:
+            before = None  # Free the old weights before the new ones are read.
             loaded = load_checkpoint(
                 folder,
                 dtype=self._dtype,
@@ -66,7 +62,7 @@ class CheckpointSweep:
             )
             self._config = config
             plain = self._device_map is None and self._quantization is None and not trust_remote_code
-            self._maps_directly = plain and _is_direct(loaded.model, folder)
+            self._names = _map_tensors(loaded.model, folder) if plain else {}
             if self._quantization is not None:
                 quantize_model(loaded.model, self._quantization)
         self._tokenizer_hash = tokenizer_identity(folder)
@@ -103,63 +99,57 @@ def _is_safetensors(folder: Path) -> bool:
     return all(path.suffix == ".safetensors" for path in weight_files(folder))
 
 
-def _is_direct(model: Any, folder: Path) -> bool:
-    """Whether the files' tensors are the module's own, name by name and number by number.
+def _map_tensors(model: Any, folder: Path) -> dict[str, str]:
+    """Name in the files -> name in the module, where every parameter is one of the files' tensors, number by number.
 
-    The library renames, splits and merges tensors for some architectures; those are loaded through it every time.
+    Empty where it is not so: the library splits and merges tensors for some architectures, and those are loaded through it
+    every time. A tensor under another name (GPT-NeoX's output matrix) is recognised by its numbers, if only one fits.
     """
-    files = weight_files(folder)
     if not _is_safetensors(folder):
-        return False
+        return {}
     state = model.state_dict()
-    seen: set[int] = set()
-    for path in files:
+    names: dict[str, str] = {}
+    for path in weight_files(folder):
         with safe_open(path, framework="pt") as handle:
-            for name in handle.keys():  # noqa: SIM118 - no mapping
-                own = state.get(name)
-                if own is None:
-                    continue
+            stored = set(handle.keys())
+            for name in sorted(stored):
                 tensor = handle.get_tensor(name)
-                if own.shape != tensor.shape or not torch.equal(own, tensor.to(device=own.device, dtype=own.dtype)):
-                    return False
-                seen.add(own.data_ptr())
-    return all(parameter.data_ptr() in seen for parameter in model.parameters())
+                candidates = [name] if name in state else [own for own in state if own not in stored]
+                equal = [own for own in candidates if _same(state[own], tensor)]
+                if name in state and not equal:
+                    return {}
+                if len(equal) == 1:
+                    names[name] = equal[0]
+    filled = {state[own].data_ptr() for own in names.values()}
+    return names if all(parameter.data_ptr() in filled for parameter in model.parameters()) else {}
+
+
+def _same(own: torch.Tensor, tensor: torch.Tensor) -> bool:
+    return own.shape == tensor.shape and torch.equal(own, tensor.to(device=own.device, dtype=own.dtype))
 
 
 @torch.no_grad()
-def _fill(model: Any, folder: Path) -> None:
-    """Copy the files' tensors into the module.
+def _fill(model: Any, folder: Path, names: Mapping[str, str]) -> bool:
+    """Copy the files' tensors into the module; False where the files do not hold exactly the tensors of the mapping.
 
     Raises:
-        CheckpointError: a file is corrupt, or lacks a tensor of the architecture.
+        CheckpointError: a file is corrupt.
     """
     state = model.state_dict()
-    filled: set[int] = set()
+    filled = 0
     try:
         for path in weight_files(folder):
             with safe_open(path, framework="pt") as handle:
-                for name in handle.keys():  # noqa: SIM118 - no mapping
-                    own = state.get(name)
-                    if own is not None:
-                        own.copy_(_checked(handle.get_tensor(name), own, name, path))
-                        filled.add(own.data_ptr())
+                for name in set(handle.keys()) & names.keys():
+                    tensor = handle.get_tensor(name)
+                    if tensor.shape != state[names[name]].shape:
+                        return False
+                    state[names[name]].copy_(tensor)
+                    filled += 1
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"the weights in {folder} cannot be loaded: {error}",
             expected="complete safetensors files",
             remedy="copy or download the checkpoint again",
         ) from error
-    missing = [name for name, parameter in model.named_parameters() if parameter.data_ptr() not in filled]
-    if missing:
-        raise CheckpointError(
-            f"the weights in {folder} lack {len(missing)} tensors of the architecture ({', '.join(missing[:3])}, ...)",
-            expected="the same tensors as in the checkpoint before it",
-        )
-
-
-def _checked(tensor: torch.Tensor, own: torch.Tensor, name: str, path: Path) -> torch.Tensor:
-    if tensor.shape != own.shape:
-        raise CheckpointError(
-            f"{path}: {name} has shape {tuple(tensor.shape)}", expected=f"{tuple(own.shape)}, as config.json says"
-        )
-    return tensor
+    return filled == len(names)

@@ -219,10 +219,10 @@ def ratios(data: Path, shapes: list[str]) -> None:
 
 
 def sweep(data: Path, shapes: list[str]) -> None:
-    """Whole processes: one `forecast eval` over 20 checkpoints against `lm_eval` once per checkpoint (three, scaled)."""
+    """Whole processes: one `forecast eval` over 20 checkpoints against `lm_eval` once per checkpoint (two, scaled)."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        n_checkpoints, n_theirs, limit = 20, 3, 400
+        n_checkpoints, n_theirs, limit = 20, 2, 200
         folders = []
         for i in range(n_checkpoints):
             model = make_model(shapes[0])
