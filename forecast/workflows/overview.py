@@ -23,8 +23,15 @@ class ScoredRun:
     family: str
     model: str
     revision: str
+    """Hub branch or tag; empty for a folder."""
+    step: int | None
     task: str
     num_fewshot: int
+
+    @property
+    def checkpoint(self) -> tuple[str, str, str, int | None]:
+        """What tells one checkpoint from another: folders of one run differ by their step."""
+        return (self.family, self.model, self.revision, self.step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +93,14 @@ def finished_runs(db: Path) -> list[ScoredRun]:
         return []
     from forecast.store import Store
 
-    query = "SELECT family, model, revision, task, num_fewshot FROM runs WHERE status = 'complete'"
+    query = "SELECT family, model, revision, step, task, num_fewshot FROM runs WHERE status = 'complete'"
     rows = [row for batch in Store(db).query(query) for row in batch.to_pylist()]
     return [
         ScoredRun(
             family=str(row["family"]),
             model=str(row["model"]),
             revision=str(row["revision"] or ""),
+            step=None if row["step"] is None else int(row["step"]),
             task=str(row["task"]),
             num_fewshot=int(row["num_fewshot"] or 0),
         )
@@ -127,7 +135,7 @@ def _describe_family(card: FamilyCard, finished: Sequence[ScoredRun], checkpoint
         facts=card.facts,
         models=models,
         checkpoints=sum(model.checkpoints for model in models),
-        scored_checkpoints=len({(run.model, run.revision) for run in finished}),
+        scored_checkpoints=len({run.checkpoint for run in finished}),
         scored_tasks=tuple(sorted({run.task for run in finished})),
         min_flops=min(flops, default=None),
         max_flops=max(flops, default=None),
@@ -156,7 +164,7 @@ def _describe_model(card: FamilyCard, model: ModelCard, finished: Sequence[Score
         tokens=final.tokens if final is not None else None,
         flops=flops,
         checkpoints=len(model.revisions),
-        scored_checkpoints=len({run.revision for run in finished}),
+        scored_checkpoints=len({run.checkpoint for run in finished}),
         scored_tasks=tuple(sorted({run.task for run in finished})),
         source=model.source,
     )
@@ -177,7 +185,7 @@ def benchmark_overviews(*, db: Path, names: Sequence[str] = ()) -> list[Benchmar
         overviews.append(
             BenchmarkOverview(
                 card=card,
-                scored_checkpoints=len({(run.family, run.model, run.revision) for run in runs}),
+                scored_checkpoints=len({run.checkpoint for run in runs}),
                 scored_families=tuple(sorted({run.family for run in runs})),
             )
         )

@@ -15,9 +15,18 @@ from forecast.store import Store
 from forecast.workflows.overview import benchmark_overviews, family_overviews
 
 
-def score(db: Path, *, family: str, model: str, revision: str, task: str, status: RunStatus = RunStatus.COMPLETE) -> None:
+def score(
+    db: Path,
+    *,
+    family: str,
+    model: str,
+    revision: str,
+    task: str,
+    step: int | None = None,
+    status: RunStatus = RunStatus.COMPLETE,
+) -> None:
     store = Store(db)
-    key = f"{model}-{revision}"
+    key = f"{model}-{revision}-{step}"
     item = ItemRecord(item_idx=0, prompt="1+1=", choices=("2", "3"), gold=0, prompt_hash="p", n_chars=(1, 1), n_bytes=(1, 1))
     record = TaskRecord(
         task_id=f"id-{task}",
@@ -28,9 +37,7 @@ def score(db: Path, *, family: str, model: str, revision: str, task: str, status
         definition_hash="d",
         items=(item,),
     )
-    checkpoint = CheckpointRecord(
-        checkpoint_id=f"c-{model}-{revision}", family=family, model=model, revision=revision, params=1
-    )
+    checkpoint = CheckpointRecord(checkpoint_id=f"c-{key}", family=family, model=model, revision=revision, step=step, params=1)
     run = RunRecord(
         run_id=f"{key}-{task}",
         checkpoint_id=checkpoint.checkpoint_id,
@@ -80,6 +87,14 @@ def test_nothing_is_created_where_there_is_no_results_file(tmp_path: Path) -> No
     family_overviews(db=tmp_path / "none.duckdb", checkpoints=tmp_path)
     benchmark_overviews(db=tmp_path / "none.duckdb")
     assert not list(tmp_path.iterdir())
+
+
+def test_folders_of_one_run_are_told_apart_by_their_step(tmp_path: Path) -> None:
+    db = tmp_path / "results.duckdb"
+    for step in (3, 9):
+        score(db, family="demo", model="demo-d8", revision="", step=step, task="demo_world")
+    (overview,) = family_overviews(db=db, names=["demo"], checkpoints=tmp_path)
+    assert overview.scored_checkpoints == 2
 
 
 def test_in_house_families_show_what_lies_on_the_disk(tmp_path: Path) -> None:

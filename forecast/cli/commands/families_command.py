@@ -102,12 +102,13 @@ def _count(value: int | None) -> str:
 def _short(value: float | None) -> str:
     """Show a count with three digits.
 
-    >>> _short(299_892_736_000), _short(None)
-    ('300B', '?')
+    >>> _short(299_892_736_000), _short(999_900), _short(None)
+    ('300B', '1M', '?')
     """
     if value is None:
         return "?"
+    rounded = float(f"{value:.3g}")
     for factor, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:.3g}{unit}"
-    return f"{value:g}"
+        if rounded >= factor:
+            return f"{rounded / factor:.3g}{unit}"
+    return f"{rounded:g}"

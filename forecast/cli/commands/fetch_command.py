@@ -73,10 +73,10 @@ def _print_table(report: FetchReport, *, dry_run: bool) -> None:
 def show_bytes(count: int) -> str:
     """Show bytes in the decimal unit that keeps three digits.
 
-    >>> show_bytes(0), show_bytes(1_500), show_bytes(166_029_852)
-    ('0 B', '1.5 kB', '166 MB')
+    >>> show_bytes(0), show_bytes(1_500), show_bytes(166_029_852), show_bytes(999_900)
+    ('0 B', '1.5 kB', '166 MB', '1 MB')
     """
-    value = float(count)
+    value = float(f"{count:.3g}")
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if value < 1000 or unit == "TB":
             return f"{value:.3g} {unit}"
