@@ -8,7 +8,18 @@ from collections.abc import Sequence
 from forecast.cli.console import stdout_console
 
 ROLLING = "loglikelihood_rolling"
-_COLUMNS = ("model", "revision", "text", "docs", "nll_per_token", "bits_per_byte", "perplexity", "scoring", "tokens computed")
+_COLUMNS = (
+    "model",
+    "revision",
+    "text",
+    "docs",
+    "nll_per_token",
+    "bits_per_byte",
+    "perplexity",
+    "scoring",
+    "dtype",
+    "tokens computed",
+)
 
 
 def with_perplexity(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
@@ -36,6 +47,7 @@ def print_text_table(rows: Sequence[dict[str, object]]) -> None:
             _cell(row["bits_per_byte"]),
             _cell(_perplexity(row)),
             "pseudo-loglikelihood" if _is_masked(row) else "autoregressive",
+            str(row["dtype"]),
             str(row.get("tokens_computed") or ""),
         )
     stdout_console().print(table)
