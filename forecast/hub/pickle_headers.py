@@ -40,6 +40,10 @@ class PickledTensor:
     """Name of the archive's entry that holds its numbers; tied matrices share one."""
 
 
+class _UnknownToUsError(Exception):
+    """A part of torch that this reader does not know, and that its own loader may."""
+
+
 class _ShapeUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         allowed: dict[tuple[str, str], Any] = {
@@ -52,6 +56,8 @@ class _ShapeUnpickler(pickle.Unpickler):
             return allowed[module, name]
         if module in {"torch", "torch.storage"} and name in _STORAGE_DTYPES:
             return _STORAGE_DTYPES[name]
+        if module.partition(".")[0] == "torch":
+            raise _UnknownToUsError
         raise pickle.UnpicklingError(f"it names {module}.{name}, which weights do not need")
 
     def persistent_load(self, pid: Any) -> tuple[str, str]:
@@ -70,7 +76,9 @@ def _rebuild_parameter(data: PickledTensor, *_rest: object) -> PickledTensor:
 
 
 def read_pickled_shapes(path: Path) -> dict[str, PickledTensor] | None:
-    """Return the tensors of a pickled weight file by name; None for the format of torch before 1.6, which is no archive.
+    """Return the tensors of a pickled weight file by name.
+
+    None for the format of torch before 1.6, which is no archive, and for kinds of tensor that this reader does not know.
 
     Raises:
         CheckpointError: the archive is damaged, or its stream names anything but tensors.
@@ -82,6 +90,8 @@ def read_pickled_shapes(path: Path) -> dict[str, PickledTensor] | None:
             (name,) = [entry for entry in archive.namelist() if entry.endswith("/data.pkl") or entry == "data.pkl"]
             with archive.open(name) as stream:
                 content = _ShapeUnpickler(stream).load()
+    except _UnknownToUsError:
+        return None
     except (zipfile.BadZipFile, pickle.UnpicklingError, ValueError, TypeError, EOFError, OSError, LookupError) as error:
         raise CheckpointError(f"{path} holds no plain weights: {error}", remedy="fetch or copy it again") from error
     if not isinstance(content, Mapping):

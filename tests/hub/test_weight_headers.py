@@ -159,6 +159,10 @@ def test_a_pickle_that_names_anything_else_is_refused_and_not_run(tmp_path: Path
         archive.writestr("archive/data.pkl", b"not a pickle")
     with pytest.raises(CheckpointError, match="no plain weights"):
         count_parameters(tmp_path)
+    import torch
+
+    torch.save({"weight": torch.zeros(2, dtype=torch.uint16)}, tmp_path / "pytorch_model.bin")
+    assert count_parameters(tmp_path) is None
     (tmp_path / "pytorch_model.bin").write_bytes(b"an older format")
     assert count_parameters(tmp_path) is None
 
