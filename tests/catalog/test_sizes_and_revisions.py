@@ -6,7 +6,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast.catalog.families import load_family
@@ -94,6 +94,7 @@ def test_wrong_revisions(text: str, message: str) -> None:
         steps(text)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=2, max_value=153))
 def test_log_spacing_gives_exactly_that_many_with_both_ends(count: int) -> None:
     chosen = log_spaced(MODEL, count)
