@@ -68,9 +68,10 @@ class Store:
             durable = stored_items(connection, run.run_id) | self._spool.items(run.run_id)
             task_known = is_stored(connection, "task", task.task_id) or self._spool.has("task", task.task_id)
             run_known = is_stored(connection, "run", run.run_id) or self._spool.has("run", run.run_id)
-        self._register_checkpoint(checkpoint)
         if not task_known:
             check_task(task)
+        self._register_checkpoint(checkpoint)
+        if not task_known:
             self._spool.write("task", task.task_id, arrow_tables.task_table(task))
         if not run_known:
             self._spool.write("run", run.run_id, arrow_tables.run_table(run))

@@ -56,6 +56,7 @@ def import_paths(
         StoreError: the results file cannot be written.
     """
     from forecast.store import Store
+    from forecast.store.validation import check_task
     from forecast.workflows.export import is_export, merge_export
 
     store = Store(db)
@@ -66,6 +67,9 @@ def import_paths(
         for path in files:
             contents.append(_read(path, described, progress))
             stage.advance()
+    for content in contents:
+        for entry in content.runs:
+            check_task(entry.task)
     _refuse_contradictions(store, contents)
     for folder in exports:
         merge_export(folder, db)
