@@ -68,6 +68,19 @@ class FitResult:
         return not self.unidentified and not self.reasons
 
     @property
+    def at_bound(self) -> tuple[str, ...]:
+        """Free parameters whose best value is an end of their domain: the measurements would go beyond it."""
+        problem = self.problem
+        lower, upper = problem.bounds()
+        u = problem.coordinates(self.theta[None])[0]
+        slack = 1e-9 * np.maximum(1.0, np.abs(u))
+        return tuple(
+            name
+            for name, value, low, high, gap in zip(self.free, u, lower, upper, slack, strict=True)
+            if value <= low + gap or value >= high - gap
+        )
+
+    @property
     def params(self) -> Mapping[str, float]:
         """Parameter values by name; NaN where not identified."""
         return {

@@ -31,6 +31,7 @@ from forecast.workflows.measurements import Measurements, Notice, Selection, loa
 LOSSES = ("least-squares", "huber", "soft-l1", "binomial", "beta-binomial")
 DEFAULT_HUBER = 1e-3
 """Hoffmann 2022, section D.3."""
+_FEW_RUNS = 15
 _Y_OF_LOSSES = ("loss", "bits_per_byte", "nll_per_byte", "nll_per_char", "nll_choice_norm", "nll_per_token")
 _Y_OF_FRACTIONS = ("acc_norm", "acc", "acc_bytes")
 _SUBSTITUTES = {
@@ -58,7 +59,7 @@ class FitRequest:
     """Divide residuals by the measurements' standard errors."""
     level: float = 0.95
     replicates: int = 1000
-    """Bootstrap replicates over runs; 0 takes profiles and the sandwich instead."""
+    """Bootstrap replicates over runs; 0, or fewer than 15 runs of one row each, takes profiles and the sandwich instead."""
     seed: int = 0
 
 
@@ -213,6 +214,7 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
     data = data.take(np.flatnonzero(complete).tolist())
     if not len(data):
         raise FitError(f"no row of {data.source} has all of {', '.join(needed)}", remedy="name other columns with --x and --y")
+    _check_scales(law, data, x_columns)
     items = data.columns.get("n_items")
     result = fit(
         law,
@@ -226,6 +228,18 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
         seed=request.seed,
     )
     return report_fit(result, data, x_columns, y_column, request, dropped=dropped), result
+
+
+def _check_scales(law: Law, data: Measurements, x_columns: Mapping[str, str]) -> None:
+    """Name the row by what the user sees; the law itself would count only the rows that are left."""
+    for entry in law.inputs:
+        values = data.column(x_columns[entry.name])
+        bad = np.flatnonzero(values < 0)
+        if entry.positive and len(bad):
+            raise FitError(
+                f"{x_columns[entry.name]} is {values[bad[0]]:g} in row '{data.runs[bad[0]]}'",
+                expected=f"a number above 0 ({entry.unit})",
+            )
 
 
 def _space(text: str | None) -> Space | None:
@@ -250,7 +264,9 @@ def report_fit(
     """Add uncertainty to a fit."""
     warnings: list[str] = []
     replicates: Bootstrap | None = None
-    if request.replicates > 0 and len(set(data.runs)) >= max(3, len(result.free)):
+    runs = len(set(data.runs))
+    # With few runs of one row each, profiles cover within two points and the bootstrap is too wide (docs/laws.md).
+    if request.replicates > 0 and runs >= max(3, len(result.free)) and (runs >= _FEW_RUNS or len(data) > runs):
         try:
             replicates = bootstrap(result, replicates=request.replicates, blocks=data.runs, seed=request.seed)
         except FitError as error:
@@ -261,6 +277,11 @@ def report_fit(
     how = (
         f"bootstrap over {replicates.blocks} runs, {len(replicates.theta)} replicates" if replicates else "sandwich and profile"
     )
+    warnings += [
+        f"{name} is at the end of its domain: its error and interval see one side only"
+        for name in result.at_bound
+        if name not in result.unidentified
+    ]
     if result.law.name.startswith("deepseek") and data.flops_convention != "deepseek-md":
         warnings.append(f"this law counts C = M D; these FLOPs are by the convention '{data.flops_convention}'")
     return FitReport(

@@ -81,8 +81,10 @@ def test_a_fixed_parameter_stays_and_a_soft_one_is_pulled() -> None:
     loose = fit(law, x, y, fixed={"floor": 0.25}, soft={"ceiling": SoftValue(mean=0.8, sd=0.1)})
     assert loose.identified
     assert 0.01 < loose.standard_errors["ceiling"] < 0.1
+    assert "ceiling" not in loose.at_bound
     bounded = fit(law, x, y, fixed={"floor": 0.25}, bounds={"ceiling": (0.5, 0.7)})
     assert 0.5 <= bounded.theta[1] <= 0.7
+    assert bounded.at_bound == ("ceiling",)
 
 
 def test_a_soft_value_is_a_measurement() -> None:

@@ -147,10 +147,11 @@ def _print(report: FitReport) -> None:
     console.print(table, highlight=False)
     for name, value in report.extra.items():
         console.print(f"{name} = {value:.4g}", highlight=False)
+    why = "" if report.status == "ok" else f" ({escape(report.message)})"
     scatter = "" if report.residual_sd is None else f"; residual sd {report.residual_sd:.3g}"
     console.print(
-        f"status: {report.status} ({escape(report.message)}); objective {report.objective:.7g}; "
-        f"{report.starts_agreed} of {report.starts} starts agree; {report.iterations} steps{scatter}",
+        f"status: {report.status}{why}; objective {report.objective:.7g}; {report.starts_agreed} of {report.starts} "
+        f"starts agree; {report.iterations} steps{scatter}",
         highlight=False,
         soft_wrap=True,
     )
