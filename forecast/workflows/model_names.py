@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from forecast.catalog.families import family_names, load_families
+from forecast.catalog.families import ModelCard, family_names, load_families
 from forecast.catalog.located import nearest
 from forecast.catalog.requests import request_of
 from forecast.catalog.revisions import choose_revisions, final_revision
@@ -61,11 +61,19 @@ def _known_model(name: str, revision: str) -> CheckpointRequest | None:
                     return replace(
                         known, revision=revision, step=None, tokens=None, flops=None, flops_convention=None, metadata=metadata
                     )
-                found = choose_revisions(model, revision or "final")
+                found = choose_revisions(
+                    model, revision or _default_revision(model, by_hub_id=name.lower() == model.hub.lower())
+                )
                 if len(found) != 1:
                     raise UsageError(f"'{name}@{revision}' names {len(found)} checkpoints", expected="one revision behind '@'")
                 return request_of(card, model, found[0])
     return None
+
+
+def _default_revision(model: ModelCard, *, by_hub_id: bool) -> str:
+    """A hub id alone means the hub's default branch, as everywhere; a card's short name means the end of its run."""
+    has_own_main = any(revision.name == "main" for revision in model.revisions)
+    return "main" if by_hub_id and has_own_main else "final"
 
 
 def _unknown_model(name: str, revision: str) -> CheckpointRequest:

@@ -45,6 +45,12 @@ def test_a_known_model_at_a_commit_keeps_its_size_and_loses_its_step() -> None:
     assert "lr_fraction" not in request.metadata
 
 
+def test_a_hub_id_alone_means_the_default_branch_and_a_short_name_the_end_of_the_run() -> None:
+    assert select(models=["allenai/OLMo-2-1124-7B"])[0].revision == "main"
+    assert select(models=["olmo2-7b"])[0].revision == "stage1-step928646-tokens3896B"
+    assert select(models=["EleutherAI/pythia-70m"])[0].revision == "step143000"
+
+
 def test_an_unknown_model_is_taken_as_it_is() -> None:
     (request,) = select(models=["lab/other@step2000"], params=10, tokens=20)
     assert (request.source, request.revision, request.step, request.is_final) == ("lab/other", "step2000", 2000, False)
