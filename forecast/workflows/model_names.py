@@ -61,9 +61,8 @@ def _known_model(name: str, revision: str) -> CheckpointRequest | None:
                     return replace(
                         known, revision=revision, step=None, tokens=None, flops=None, flops_convention=None, metadata=metadata
                     )
-                found = choose_revisions(
-                    model, revision or _default_revision(model, by_hub_id=name.lower() == model.hub.lower())
-                )
+                default = _default_revision(model, by_hub_id=name.lower() == model.hub.lower())
+                found = choose_revisions(model, revision or default)
                 if len(found) != 1:
                     raise UsageError(f"'{name}@{revision}' names {len(found)} checkpoints", expected="one revision behind '@'")
                 return request_of(card, model, found[0])
