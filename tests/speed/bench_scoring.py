@@ -1,9 +1,11 @@
 """CPU time of scoring, this engine against lm-eval's `hf` backend, in one process and on the same items. Run by hand:
 
-    python tests/speed/bench_scoring.py ratios --data ../shared/data          # the table of docs/speed.md
-    python tests/speed/bench_scoring.py sweep --data ../shared/data           # 20 checkpoints, whole processes
-    python tests/speed/bench_scoring.py memory --data ../shared/data          # peak memory of MMLU 5-shot
-    python tests/speed/bench_scoring.py drift --data ../shared/data           # how far the batch budget moves a number
+    python tests/speed/bench_scoring.py ratios --data DATA          # the table of docs/speed.md
+    python tests/speed/bench_scoring.py sweep --data DATA           # 20 checkpoints, whole processes
+    python tests/speed/bench_scoring.py memory --data DATA          # peak memory of MMLU 5-shot
+    python tests/speed/bench_scoring.py drift --data DATA           # how far the batch budget moves a number
+
+DATA is the folder of FORECAST_TEST_DATA: `benchmarks/` (a mirror of hub data sets) and `tokenizers/gpt-neox-20b/`.
 
 Models have Pythia's shapes and random weights. lm-eval runs at its best batch size of those tried. Its time grows in proportion
 to the questions, so it is measured on fewer of them and compared per question; ours is measured on all, since sharing a
