@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from forecast.ladder.demo_files import TASK_NAME, DemoFiles, demo_paths, write_w
 from forecast.ladder.world import make_world
 from forecast.report.forecast_figure import draw_forecast
 from forecast.workflows.evaluate import evaluate
-from forecast.workflows.predict import predict
+from forecast.workflows.predict import Prediction, predict
 from forecast.workflows.train import TrainingInputs, train_family
 
 FAMILY = "demo"
@@ -108,8 +109,25 @@ def run_demo(
         progress=progress,
     )
     training.raise_failures()
+    members, found = _score_and_forecast(training.checkpoints, files, db, recipe.family, largest.name, seed, progress)
+    plot = draw_forecast(found.fitted, found.forecast, root / "forecast.png", held_out=found.held_out)
+    return DemoResult(
+        seed=seed,
+        folder=root,
+        db=db,
+        plot=plot,
+        members=members,
+        forecast=found.forecast,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _score_and_forecast(
+    checkpoints: Sequence[Path], files: DemoFiles, db: Path, family: str, hidden: str, seed: int, progress: Progress
+) -> tuple[tuple[DemoMember, ...], Prediction]:
+    """Score every checkpoint, store every item, and forecast the hidden member from the others."""
     report = evaluate(
-        [CheckpointRequest(source=str(path), model=path.parent.name) for path in training.checkpoints],
+        [CheckpointRequest(source=str(path), model=path.parent.name) for path in checkpoints],
         tasks=[TASK_NAME],
         db=db,
         include_path=files.tasks,
@@ -118,19 +136,8 @@ def run_demo(
         progress=progress,
     )
     report.raise_failures()
-    found = predict(
-        db, tasks=[TASK_NAME], family=recipe.family, holdout=largest.name, metric="acc", seed=seed, progress=progress
-    )[0]
-    plot = draw_forecast(found.fitted, found.forecast, root / "forecast.png", held_out=found.held_out)
-    return DemoResult(
-        seed=seed,
-        folder=root,
-        db=db,
-        plot=plot,
-        members=_describe(report.rows, largest.name),
-        forecast=found.forecast,
-        seconds=time.monotonic() - started,
-    )
+    found = predict(db, tasks=[TASK_NAME], family=family, holdout=hidden, metric="acc", seed=seed, progress=progress)[0]
+    return _describe(report.rows, hidden), found
 
 
 def _prepare_world(root: Path, seed: int, largest: MemberRecipe, items: int | None, progress: Progress) -> DemoFiles:

@@ -165,13 +165,42 @@ def train_family(
     _notice_repeats(plans, train, progress)
     rate = measure_matmul_rate(machine, threads=threads, bfloat16=wants_bfloat16(recipe, machine))
     member_inputs = MemberInputs(train=train, validation=validation, tokenizer=inputs.tokenizer, folder=folder)
+    plans_in_order = sorted(plans, key=lambda plan: plan.hardware_flops, reverse=largest_first)
+    waiting, skipped, failures = _settle_jobs(
+        plans_in_order,
+        member_inputs,
+        machine,
+        threads=threads,
+        jobs=jobs,
+        peak_flops_per_second=rate,
+        state_every_seconds=state_every_seconds,
+    )
+    failures |= _run(waiting, jobs, progress)
+    checkpoints = tuple(path for plan in plans for path in _saved(plan, folder))
+    stored = _store_losses(checkpoints, inputs, recipe, db) if db is not None and is_first_process() else 0
+    return TrainingReport(
+        folder=folder, checkpoints=checkpoints, skipped=tuple(skipped), failures=failures, observations=stored
+    )
+
+
+def _settle_jobs(
+    plans: Sequence[MemberPlan],
+    inputs: MemberInputs,
+    machine: Machine,
+    *,
+    threads: int,
+    jobs: int,
+    peak_flops_per_second: float,
+    state_every_seconds: float,
+) -> tuple[list[Job], list[str], dict[str, str]]:
+    """Return what is to be trained, what is trained already, and member -> why it cannot be."""
     waiting: list[Job] = []
     skipped: list[str] = []
     failures: dict[str, str] = {}
-    for plan in sorted(plans, key=lambda plan: plan.hardware_flops, reverse=largest_first):
+    for plan in plans:
         name = plan.member.name
         try:
-            if is_trained(plan, folder):
+            if is_trained(plan, inputs.folder):
                 skipped.append(name)
                 continue
             settings = settle_settings(
@@ -179,19 +208,14 @@ def train_family(
                 machine,
                 threads=threads,
                 jobs=jobs,
-                peak_flops_per_second=rate,
+                peak_flops_per_second=peak_flops_per_second,
                 state_every_seconds=state_every_seconds,
-                validation_sequences=max(1, recipe.validation_tokens // recipe.context_length),
+                validation_sequences=max(1, plan.recipe.validation_tokens // plan.recipe.context_length),
             )
-            waiting.append(Job(plan=plan, inputs=member_inputs, settings=settings))
+            waiting.append(Job(plan=plan, inputs=inputs, settings=settings))
         except ForecastError as error:
             failures[name] = str(error)
-    failures |= _run(waiting, jobs, progress)
-    checkpoints = tuple(path for plan in plans for path in _saved(plan, folder))
-    stored = _store_losses(checkpoints, inputs, recipe, db) if db is not None and is_first_process() else 0
-    return TrainingReport(
-        folder=folder, checkpoints=checkpoints, skipped=tuple(skipped), failures=failures, observations=stored
-    )
+    return waiting, skipped, failures
 
 
 def _select(recipe: TrainingRecipe, members: Sequence[str]) -> TrainingRecipe:
