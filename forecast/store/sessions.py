@@ -40,7 +40,8 @@ def stored(path: Path, *, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnectio
             f"no results file {path}", remedy="run `forecast eval` or `forecast import` first, or name another --db"
         )
     with attached(path, read_only=True, timeout_s=timeout_s) as connection:
-        current = schema.is_current(connection, path)
+        # Views may be older than this program: readers make their own anyway, and an archive need not be writable.
+        current = schema.stored_version(connection, path) == schema.newest_version()
         if current:
             yield connection
     if not current:

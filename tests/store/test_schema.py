@@ -1,0 +1,122 @@
+"""The file itself: readable by older DuckDB clients, migrated step by step, refused when it is newer or somebody else's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from forecast.core.errors import StoreError
+from forecast.store import Store, schema
+
+
+def test_other_clients_find_the_promised_views(filled: Store) -> None:
+    with duckdb.connect(str(filled.path), read_only=True) as connection:
+        names = (
+            "checkpoints",
+            "tasks",
+            "items",
+            "runs",
+            "item_scores",
+            "item_metrics",
+            "scores",
+            "observations",
+            "fits",
+            "forecasts",
+        )
+        for name in names:
+            connection.execute(f"SELECT * FROM {name}").fetchall()
+        columns = [row[0] for row in connection.execute("DESCRIBE scores").fetchall()]
+        tags = connection.execute("SELECT tags FROM duckdb_databases() WHERE path IS NOT NULL").fetchone()
+    for name in (
+        "nll_per_char",
+        "nll_per_byte",
+        "bits_per_byte",
+        "nll_choice_norm",
+        "p_gold",
+        "margin",
+        "acc",
+        "acc_norm",
+        "acc_bytes",
+    ):
+        assert {name, f"{name}_sem"} <= set(columns)
+    assert {"family", "model", "revision", "step", "task", "num_fewshot", "params", "params_non_embedding"} <= set(columns)
+    assert {"tokens", "flops", "n_items", "chance"} <= set(columns)
+    if "storage_version" in (tags[0] or {}):
+        assert tags[0]["storage_version"].startswith("v1.4")
+
+
+def test_each_step_and_its_record_are_one_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "r.duckdb")
+    broken = tmp_path / "0002_broken.sql"
+    broken.write_text("CREATE TABLE half (a INTEGER); SELECT * FROM no_such_table;")
+    whole = schema.migration_files()
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "migration_files", lambda: [*whole, (2, broken)])
+        with pytest.raises(StoreError):
+            store.create()
+    with duckdb.connect(str(store.path)) as connection:
+        tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        versions = [row[0] for row in connection.execute("SELECT version FROM schema_migrations").fetchall()]
+    assert "half" not in tables
+    assert versions == [1]
+    fixed = tmp_path / "0002_fixed.sql"
+    fixed.write_text("CREATE TABLE more (a INTEGER);")
+    monkeypatch.setattr(schema, "migration_files", lambda: [*whole, (2, fixed)])
+    store.create()
+    assert store.info().schema_version == 2
+
+
+def test_a_newer_file_is_refused_for_reading_and_writing(filled: Store) -> None:
+    list(filled.execute("UPDATE schema_migrations SET version = 7"))
+    for action in (filled.score_rows, filled.create):
+        with pytest.raises(StoreError, match=r"schema version 7; expected at most 1.*upgrade"):
+            action()
+
+
+def test_stale_views_are_replaced_at_the_next_write_and_never_used(filled: Store) -> None:
+    before = filled.score_rows()
+    list(
+        filled.execute(
+            "DROP VIEW forecasts; CREATE OR REPLACE VIEW scores AS SELECT 1 AS old; "
+            "UPDATE schema_migrations SET views_hash = ''"
+        )
+    )
+    assert filled.score_rows() == before
+    filled.create()
+    with duckdb.connect(str(filled.path), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM scores").fetchone() == (len(before),)
+        connection.execute("FROM forecasts").fetchall()
+
+
+def test_compacting_keeps_everything(filled: Store) -> None:
+    scores, info = filled.score_rows(), filled.info()
+    before, after = filled.compact()
+    assert after <= before
+    assert filled.score_rows() == scores
+    assert filled.info().item_scores == info.item_scores
+    assert filled.problems() == []
+    assert sorted(path.name for path in filled.path.parent.iterdir()) == ["results.duckdb"]
+
+
+def test_damage_is_found_and_named(filled: Store) -> None:
+    damages = {
+        "no finite numbers": (
+            "UPDATE item_results SET loglikelihoods = ['nan'::DOUBLE, -1, -1, -1] WHERE run_key = 1 AND item_idx = 0"
+        ),
+        "complete runs that lack items": "DELETE FROM item_results WHERE run_key = 2 AND item_idx = 3",
+        "results without a run": (
+            "INSERT INTO item_results SELECT 99, item_idx, loglikelihoods, n_tokens, is_greedy FROM item_results LIMIT 1"
+        ),
+        "an item's results twice": "INSERT INTO item_results SELECT * FROM item_results WHERE run_key = 3 AND item_idx = 5",
+        "prompts whose hash is wrong": "UPDATE item_records SET prompt = 'forged' WHERE task_key = 1 AND item_idx = 1",
+        "checkpoints whose facts hash is wrong": "UPDATE checkpoint_records SET tokens = 1 WHERE model = 'toy-6'",
+        "runs without a checkpoint": "UPDATE run_records SET checkpoint_id = 'gone' WHERE run_key = 4",
+    }
+    assert filled.problems() == []
+    for sql in damages.values():
+        list(filled.execute(sql))
+    found = filled.problems()
+    for sentence in damages:
+        assert any(sentence in problem for problem in found), sentence
