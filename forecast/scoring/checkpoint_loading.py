@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,12 +112,15 @@ def load_checkpoint(
     model = _load_model(
         folder, config, model_class, dtype=dtype, device=device, device_map=device_map, trust_remote_code=trust_remote_code
     )
+    max_length = masked_window(model, tokenizer) if masked else int(resolve_max_length(model.config, tokenizer))
+    if max_length < 1:
+        raise CheckpointError(f"the model in {folder} has a window of {max_length} tokens", expected="at least 1 (config.json)")
     embeddings = _embedding_parameters(model)
     total = sum(parameter.numel() for parameter in model.parameters())
     return LoadedCheckpoint(
         model=model,
         tokenizer=tokenizer,
-        max_length=masked_window(model, tokenizer) if masked else resolve_max_length(model.config, tokenizer),
+        max_length=max_length,
         params=total,
         params_non_embedding=total - embeddings,
         architecture=str(config.model_type),
@@ -183,16 +189,37 @@ def _load_model(
             dtype=DTYPES[dtype],
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # Reported below, by name.
             device_map=device_map,
             trust_remote_code=trust_remote_code,
         )
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"the pickled weights in {folder} hold more than tensors, or are damaged",
+            expected="tensors and nothing that runs code",
+            remedy="use safetensors files from a source you trust",
+        ) from error
     except Exception as error:
         raise CheckpointError(
             f"the weights in {folder} cannot be loaded: {type(error).__name__}: {_first_line(error)}",
             expected="complete safetensors files that fit config.json",
             remedy="copy or download the checkpoint again",
         ) from error
-    wrong = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    mismatched = sorted(info["mismatched_keys"])
+    if mismatched:
+        name, found, expected = mismatched[0]
+        raise CheckpointError(
+            f"{len(mismatched)} tensors in {folder} have another shape than config.json says, e.g. {name} {tuple(found)}",
+            expected=str(tuple(expected)),
+            remedy="config.json and the weights are not of one model",
+        )
+    surplus = _surplus_layers(model, info["unexpected_keys"])
+    if surplus:
+        raise CheckpointError(
+            f"the weights in {folder} have layers that config.json does not count ({', '.join(surplus[:3])}, ...)",
+            expected="as many layers in both: leaving some out would score another model",
+        )
+    wrong = sorted(info["missing_keys"])
     if wrong:
         raise CheckpointError(
             f"the weights in {folder} lack {len(wrong)} tensors of the architecture ({', '.join(wrong[:3])}, ...)",
@@ -201,6 +228,12 @@ def _load_model(
     model.eval()
     model.requires_grad_(False)
     return model if device_map else model.to(device)
+
+
+def _surplus_layers(model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Tensors that the architecture does not use though it uses the same ones of other layers."""
+    known = {re.sub(r"\d+", "#", name) for name, _ in model.named_parameters()}
+    return sorted(name for name in unexpected if re.search(r"\d", name) and re.sub(r"\d+", "#", name) in known)
 
 
 def _embedding_parameters(model: Any) -> int:

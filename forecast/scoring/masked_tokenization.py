@@ -70,6 +70,11 @@ class MaskedEncoder:
                 remedy="save it once with transformers' fast class",
             )
         self._tokenizer = tokenizer
+        n_special = tokenizer.num_special_tokens_to_add(pair=False)
+        if max_length <= n_special:
+            raise CheckpointError(
+                f"the model sees {max_length} tokens, and the tokenizer adds {n_special} of its own", expected="a longer window"
+            )
         self._max_length = max_length
 
     def encode_requests(self, requests: Sequence[TextRequest]) -> list[MaskedRequest]:
