@@ -121,10 +121,9 @@ def summarise(predictive: Predictive, level: float) -> BacktestSummary:
     origins = predictive.origins
     if not origins:
         return BacktestSummary(origins=0, mae=None, persistence_mae=None, coverage=None)
-    ratios = [origin.ratio for origin in origins]
     covered = []
     for i, origin in enumerate(origins):
-        scale = calibrate(ratios[:i] + ratios[i + 1 :]) * origin.raw_scale
+        scale = calibrate([*origins[:i], *origins[i + 1 :]]) * origin.raw_scale
         lo, hi = quantile(origin.point, scale, (1 - level) / 2), quantile(origin.point, scale, (1 + level) / 2)
         covered.append(float(np.mean((origin.truth >= lo) & (origin.truth <= hi))))
     return BacktestSummary(

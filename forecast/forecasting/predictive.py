@@ -21,7 +21,7 @@ PER_LOG_FLOPS = 3e-5
 CONSTANT = 3e-6
 DEGREES = 5.0
 """Of Student's t: some benchmarks jump, so errors have heavy tails."""
-PRIOR_ORIGINS = 3.0
+PRIOR_ORIGINS = 2.0
 """How many back-test origins the raw scale counts for."""
 LARGEST_RATIO = 4.0
 """A single back-test error counts for at most so many raw scales."""
@@ -46,6 +46,8 @@ class OriginScore:
     """Of the ensemble, with the weights it has before any back-test."""
     persistence: FloatArray
     raw_scale: FloatArray
+    share: float
+    """Runs fitted at this origin, of all runs."""
 
     @property
     def ratio(self) -> float:
@@ -146,20 +148,24 @@ def score_origins(
                 point=ensemble.combine(by_member)[0],
                 persistence=np.full(held.size, window.accuracy[0][last]),
                 raw_scale=raw_scale(ensemble, window, points, by_member),
+                share=window.n_runs / sample.n_runs,
             )
         )
     return scores
 
 
-def calibrate(ratios: Sequence[float]) -> float:
+def calibrate(origins: Sequence[OriginScore]) -> float:
     """Factor on the raw scale: mean of 1, counted `PRIOR_ORIGINS` times, and of each origin's mean |error| / raw scale.
 
-    The mean of |t| with 5 degrees of freedom is 0.95, so a well-scaled forecast gets a factor of about 1.
+    An origin counts as the square of its share of the runs: the later ones are what the forecast itself is like. The
+    mean of |t| with 5 degrees of freedom is 0.95, so a well-scaled forecast gets a factor of about 1.
 
     >>> calibrate([])
     1.0
     """
-    return float((PRIOR_ORIGINS + sum(ratios)) / (PRIOR_ORIGINS + len(ratios)))
+    weights = [origin.share**2 for origin in origins]
+    total = PRIOR_ORIGINS + sum(weight * origin.ratio for weight, origin in zip(weights, origins, strict=True))
+    return float(total / (PRIOR_ORIGINS + sum(weights)))
 
 
 def predict_points(
@@ -185,7 +191,7 @@ def predict_points(
         weights=member_weights(names, errors),
     )
     by_member = ensemble.by_member(points)
-    calibration = calibrate([o.ratio for o in origins])
+    calibration = calibrate(origins)
     return Predictive(
         point=ensemble.combine(by_member)[0],
         scale=calibration * raw_scale(ensemble, sample, points, by_member),

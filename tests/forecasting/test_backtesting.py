@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.observations import Ladder
 from forecast.forecasting.backtesting import LEVELS, auroc, backtest_ladder, crps_student, score_methods
 from forecast.forecasting.ensemble import member_weights
-from forecast.forecasting.predictive import DEGREES, calibrate
+from forecast.forecasting.predictive import DEGREES, OriginScore, calibrate
 
 Simulate = Callable[..., Ladder]
 
@@ -33,8 +34,11 @@ def test_a_simulated_family_is_back_tested_by_every_method(simulate: Simulate) -
 
 
 def test_two_runs_cannot_be_back_tested(simulate: Simulate) -> None:
-    with pytest.raises(NotForecastableError, match="too few to hide one"):
+    with pytest.raises(NotForecastableError, match="only 2 usable"):
         backtest_ladder(simulate(sizes=2, ratios=(20.0,)))
+    ladder = simulate(sizes=2, ratios=(10.0, 20.0))
+    with pytest.raises(NotForecastableError, match="too few to hide one"):
+        backtest_ladder(replace(ladder, model=("a", "a", "b", "b"), is_final=np.array([False, True] * 2)))
 
 
 def test_unknown_methods_are_refused(simulate: Simulate) -> None:
@@ -50,8 +54,23 @@ def test_weights_follow_errors_but_not_all_the_way() -> None:
     assert sum(many.values()) == pytest.approx(1.0)
 
 
-def test_calibration_grows_with_the_errors() -> None:
-    assert calibrate([2.0] * 20) > calibrate([2.0]) > 1.0 > calibrate([0.2] * 5)
+def _origin(ratio: float, share: float = 1.0) -> OriginScore:
+    one = np.ones(1)
+    return OriginScore(
+        log_flops=0.0,
+        distance=one,
+        truth=ratio * one,
+        by_member={},
+        point=0.0 * one,
+        persistence=0.0 * one,
+        raw_scale=one,
+        share=share,
+    )
+
+
+def test_calibration_grows_with_the_errors_and_with_how_much_was_fitted() -> None:
+    assert calibrate([_origin(2.0)] * 20) > calibrate([_origin(2.0)]) > 1.0 > calibrate([_origin(0.2)] * 5)
+    assert calibrate([_origin(2.0)]) > calibrate([_origin(2.0, share=0.3)]) > 1.0
 
 
 def test_auroc_counts_ties_as_half_and_needs_both_kinds() -> None:

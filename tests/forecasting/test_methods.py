@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,17 +40,13 @@ def test_replicate_zero_is_the_data(simulate: Simulate) -> None:
 
 
 def test_redrawn_items_move_models_together_only_by_what_differs(simulate: Simulate) -> None:
-    ladder = simulate(with_items=True, items=200)
-    same = ladder.items.correct["acc"][:1].repeat(len(ladder), axis=0)
-    alike = Ladder(
-        **{
-            **vars(ladder),
-            "items": type(ladder.items)(correct={"acc": same}, nll={}),
-            "metrics": {**ladder.metrics, "acc": same.mean(axis=1)},
-        }
-    )
-    drawn = resample(prepare(alike, metric="acc").sample, 20, np.random.default_rng(0))
+    sample = prepare(simulate(with_items=True, items=200), metric="acc").sample
+    assert sample.item_correct is not None
+    same = sample.item_correct[:1].repeat(len(sample), axis=0)
+    alike = replace(sample, item_correct=same, accuracy=same.mean(axis=1)[None, :])
+    drawn = resample(alike, 20, np.random.default_rng(0))
     np.testing.assert_allclose(drawn.accuracy, drawn.accuracy[:1].repeat(20, axis=0), atol=1e-12)
+    assert resample(sample, 20, np.random.default_rng(0)).accuracy.std(axis=0).min() > 0
 
 
 def test_every_method_says_what_it_lacks_instead_of_failing(simulate: Simulate) -> None:

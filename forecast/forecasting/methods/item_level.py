@@ -15,6 +15,8 @@ from forecast.forecasting.smooth_law import ComputeLaw, ParamsTokensLaw, fit_com
 EM_ROUNDS = 40
 NEWTON_STEPS = 2
 GRID = 120
+SLOPE_SPREAD = 0.3
+"""Largest spread of slopes over items, as a share of their mean: more would let items unlearn as models grow."""
 MIN_ITEMS = 20
 MIN_FLOOR = 0.02
 """Least probability of a right answer: keeps logarithms finite on tasks without choices."""
@@ -123,7 +125,7 @@ def _empirical_bayes(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Posterior modes (I,), (I,) and covariances (I, 2, 2) of intercept and slope."""
     y = correct_MxI.T
-    mean, prior = np.array([0.0, 0.7]), np.diag([4.0, 0.5])
+    mean, prior = np.array([0.0, 1.0]), np.diag([4.0, 0.09])
     theta = np.tile(mean, (y.shape[0], 1))
     covariance = np.tile(prior, (y.shape[0], 1, 1))
     design = np.stack([np.ones_like(x), x], axis=1)
@@ -142,6 +144,8 @@ def _empirical_bayes(
         mean = theta.mean(axis=0)
         spread = theta - mean
         prior = (np.einsum("ip,iq->pq", spread, spread) + covariance.sum(axis=0)) / len(theta) + 1e-4 * np.eye(2)
+        shrink = np.diag([1.0, min(1.0, SLOPE_SPREAD * abs(mean[1]) / float(np.sqrt(prior[1, 1])))])
+        prior = shrink @ prior @ shrink
     return theta[:, 0], theta[:, 1], covariance
 
 
