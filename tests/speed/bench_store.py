@@ -99,13 +99,15 @@ def bench_ingest(folder: Path, rows: int, shard_rows: int = 4000) -> None:
     started = time.perf_counter()
     with duckdb.connect(str(folder / "bare.duckdb")) as connection:
         connection.execute(
-            "CREATE TABLE t (run_id VARCHAR, item_idx INTEGER, loglikelihoods DOUBLE[], n_tokens INTEGER[], is_greedy BOOLEAN[])"
+            "CREATE TABLE t (run_id VARCHAR, item_idx INTEGER, loglikelihoods DOUBLE[], "
+            "n_tokens INTEGER[], is_greedy BOOLEAN[])"
         )
         connection.execute(f"COPY t FROM {quote(str(whole))} (FORMAT parquet)")
     bare = time.perf_counter() - started
     size = (folder / "ingest.duckdb").stat().st_size / 2**20
     print(
-        f"ingest of {count:,} item rows in {len(shards)} shards: {ours:.2f} s = {count / ours / 1e6:.2f} M rows/s ({size:.0f} MiB)"
+        f"ingest of {count:,} item rows in {len(shards)} shards: "
+        f"{ours:.2f} s = {count / ours / 1e6:.2f} M rows/s ({size:.0f} MiB)"
     )
     print(f"bare COPY of the same rows: {bare:.2f} s; ratio {ours / bare:.2f} (at most 3)")
 
@@ -122,7 +124,8 @@ def bench_scores(folder: Path, items: int) -> None:
     # Generated inside DuckDB: spooling 25 M rows from Python would only measure this script.
     generate = f"""
         INSERT INTO checkpoint_records BY NAME
-        SELECT c.* REPLACE ('c' || n AS checkpoint_id, 'm' || n AS model) FROM checkpoint_records AS c, range(1, {runs}) AS r(n);
+        SELECT c.* REPLACE ('c' || n AS checkpoint_id, 'm' || n AS model)
+        FROM checkpoint_records AS c, range(1, {runs}) AS r(n);
         INSERT INTO run_records BY NAME
         SELECT k.* REPLACE (md5(n::VARCHAR) AS run_id, n + 1 AS run_key, 'c' || n AS checkpoint_id)
         FROM run_records AS k, range(1, {runs}) AS r(n);
