@@ -134,6 +134,9 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
         budget = request.next_budget or max(request.fraction * request.target_flops - spent, 0.0)
         try:
             next_run = choose_next_run(runs, frontier, request.target_flops, budget, seed=request.seed)
+            warnings.append(
+                "the next run is best per FLOP if the law is right; where it may not be, prefer larger runs (docs/laws.md)"
+            )
         except FitError as error:
             warnings.append(f"no next run: {error}")
         if convention == "published":

@@ -122,7 +122,9 @@ def extrapolate(law_name: str, x: np.ndarray, y: np.ndarray, *, error_rate: bool
     return fit(law, x, y)
 
 
-@pytest.mark.parametrize("law_name", ["m1", "m2", pytest.param("m3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "law_name", ["m1", pytest.param("m2", marks=pytest.mark.slow), pytest.param("m3", marks=pytest.mark.slow)]
+)
 def test_extrapolation_benchmark(data_folder: Path, law_name: str) -> None:
     vision, language = curve_errors(data_folder, law_name)
     assert vision <= EXTRAPOLATION[law_name][0] + 5e-5
