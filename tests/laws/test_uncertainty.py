@@ -105,7 +105,7 @@ def coverage(law_name: str, rows: int, noise: float, repeats: int, *, method: st
     theta = law.vector(law.typical)
     x = scales(rows)[:, None]
     truth = law.predict(x, theta)
-    rng = np.random.default_rng(rows)
+    rng = np.random.default_rng(100 + rows)
     hits = dict.fromkeys(law.names, 0)
     for repeat in range(repeats):
         result = fit(law, x, truth * np.exp(noise * rng.standard_normal(rows)), starts=8)
