@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from forecast.cli.console import stderr_console, to_plain
+from forecast.cli.console import stderr_console
 from forecast.core.errors import StoreError, UsageError
+from forecast.core.plain_json import to_plain
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-import numpy as np
 import pyarrow as pa
 
 from forecast.core.forecasts import Forecast
 from forecast.core.hashing import content_hash
+from forecast.core.plain_json import to_plain
 
 _FLOAT_COLUMNS = ("target_params", "target_tokens", "target_flops", "level", "point", "lo", "hi", "truth")
 
@@ -66,26 +64,3 @@ def fit_table(
 def _one_row(row: Mapping[str, object]) -> pa.Table:
     schema = pa.schema([(name, pa.float64() if name in _FLOAT_COLUMNS else pa.string()) for name in row])
     return pa.Table.from_pylist([dict(row)], schema=schema)
-
-
-def to_plain(value: object) -> object:
-    """Turn records, arrays and numpy numbers into what JSON can hold; NaN and infinities become null.
-
-    >>> to_plain({"a": np.array([1.0, np.nan])})
-    {'a': [1.0, None]}
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
-    if isinstance(value, np.ndarray):
-        return [to_plain(entry) for entry in value.tolist()]
-    if isinstance(value, np.generic):
-        return to_plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(entry) for key, entry in value.items()}
-    if isinstance(value, str | int | bool) or value is None:
-        return value
-    if isinstance(value, Sequence):
-        return [to_plain(entry) for entry in value]
-    return str(value)

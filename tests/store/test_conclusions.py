@@ -1,0 +1,62 @@
+"""Forecasts and fits are kept whole, once, and meet the truth when it is measured."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from forecast.core.forecasts import BacktestSummary, FittedOn, Forecast, IntervalEstimate, Target, Verdict
+from forecast.core.observation_rows import ObservationRow
+from forecast.store import Store
+
+
+def make_forecast(point: float = 0.6) -> Forecast:
+    return Forecast(
+        task="t",
+        family="f",
+        target=Target(name="big", params=1e9, tokens=2e10, flops=1.2e20),
+        level=0.9,
+        nll=None,
+        accuracy=IntervalEstimate(metric="acc", point=point, lo=0.5, hi=0.7),
+        method="two-step",
+        verdict=Verdict.UNCERTAIN,
+        reasons=("Few runs.",),
+        backtest=BacktestSummary(origins=0, mae=None, persistence_mae=None, coverage=None),
+        fitted_on=FittedOn(n_checkpoints=4, n_runs=4, min_flops=1e17, max_flops=1e19),
+        quantiles={0.5: 0.6},
+    )
+
+
+def measured(model: str, acc: float) -> ObservationRow:
+    return ObservationRow(family="f", model=model, task="t", flops=1.2e20, metrics={"acc": acc}, is_final=True)
+
+
+def test_a_forecast_is_scored_when_the_truth_arrives(store: Store) -> None:
+    store.add_observations([measured("small", 0.3)], source="s")
+    first = store.save_forecast(make_forecast(), data_hash="d", code_version="1")
+    assert store.save_forecast(make_forecast(), data_hash="d", code_version="1") == first
+    (row,) = store.forecasts()
+    assert (row["truth"], row["error"], row["covered"]) == (None, None, None)
+    assert json.loads(str(row["payload"]))["reasons"] == ["Few runs."]
+    store.add_observations([measured("big", 0.65)], source="s")
+    (row,) = store.forecasts()
+    assert row["truth"] == 0.65
+    assert row["error"] == pytest.approx(0.05)
+    assert row["covered"] is True
+
+
+def test_two_truths_that_differ_are_no_truth(store: Store) -> None:
+    store.save_forecast(make_forecast(), data_hash="d", code_version="1")
+    store.add_observations([measured("big", 0.65)], source="one")
+    store.add_observations([measured("big", 0.8)], source="two")
+    (row,) = store.forecasts()
+    assert row["truth"] is None
+
+
+def test_a_fit_is_kept_once_with_its_payload(store: Store) -> None:
+    known = {"law": "power", "family": "f", "task": "t", "status": "converged", "data_hash": "d", "code_version": "1"}
+    payload = {"params": {"a": 1.25}, "note": float("nan")}
+    assert store.save_fit(**known, payload=payload) == store.save_fit(**known, payload=payload)
+    (row,) = [row for batch in store.query("FROM fits") for row in batch.to_pylist()]
+    assert json.loads(row["payload"]) == {"note": None, "params": {"a": 1.25}}
