@@ -118,7 +118,7 @@ def raw_scale(ensemble: Ensemble, sample: Sample, points: Points, by_member: Map
 
 
 def score_origins(
-    sample: Sample, names: Sequence[str], rng: np.random.Generator, *, reach: float = np.inf
+    sample: Sample, names: Sequence[str], rng: np.random.Generator, *, reach: float = np.inf, at_most: int = BACKTEST_ORIGINS
 ) -> list[OriginScore]:
     """Back-test inside the sample: at each origin the members see only runs of at most its compute.
 
@@ -126,7 +126,7 @@ def score_origins(
     """
     scores = []
     methods = all_methods()
-    for origin in rolling_origins(sample, at_most=BACKTEST_ORIGINS):
+    for origin in rolling_origins(sample, at_most=at_most):
         window = sample.rows(origin.fitted)
         able = [name for name in names if methods[name].missing(window) is None]
         if not able:
@@ -169,7 +169,13 @@ def calibrate(origins: Sequence[OriginScore]) -> float:
 
 
 def predict_points(
-    sample: Sample, points: Points, names: Sequence[str], *, replicates: int, rng: np.random.Generator
+    sample: Sample,
+    points: Points,
+    names: Sequence[str],
+    *,
+    replicates: int,
+    rng: np.random.Generator,
+    origins_at_most: int = BACKTEST_ORIGINS,
 ) -> Predictive:
     """Fit, back-test, weight and combine the named methods, and predict K points.
 
@@ -179,9 +185,10 @@ def predict_points(
         names: members that the sample can carry.
         replicates: bootstrap replicates, the first being the data.
         rng: source of everything random.
+        origins_at_most: back-test origins inside the sample.
     """
     reach = max(LEAST_REACH, REACH * float(np.max(distance(points, sample), initial=0.0)))
-    origins = score_origins(sample, names, rng, reach=reach)
+    origins = score_origins(sample, names, rng, reach=reach, at_most=origins_at_most)
     errors = {
         name: np.array([np.sqrt(np.mean(np.square(o.by_member[name] - o.truth))) for o in origins if name in o.by_member])
         for name in names
