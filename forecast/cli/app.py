@@ -83,7 +83,10 @@ def main() -> None:
         line = " ".join(str(error).split())
         sys.stderr.write(f"error: {line}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Typer turns Ctrl-C into an exit of its own; one that came before or after it arrives as it is.
+        if isinstance(stop, SystemExit) and stop.code != EXIT_INTERRUPTED:
+            raise
         sys.stderr.write("interrupted; what was finished is kept, and the same command continues\n")
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:

@@ -74,3 +74,21 @@ def test_version_is_the_installed_one(tmp_path: Path) -> None:
     from importlib.metadata import version
 
     assert run_forecast("--version", cwd=tmp_path).stdout == f"forecast {version('capability-forecast')}\n"
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> typer.Typer:
+        app = typer.Typer()
+
+        @app.command()
+        def work() -> None:
+            raise KeyboardInterrupt
+
+        return app
+
+    monkeypatch.setattr(app_module, "build_app", interrupted)
+    monkeypatch.setattr(sys, "argv", ["forecast"])
+    with pytest.raises(SystemExit) as stop:
+        app_module.main()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "interrupted; what was finished is kept, and the same command continues\n"
