@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pyarrow
 
-from forecast.core.checkpoint_note import read_note
+from forecast.core.checkpoint_note import CheckpointNote, read_note
 from forecast.core.hashing import content_hash
 from forecast.core.records import (
     CheckpointRecord,
@@ -99,11 +99,11 @@ class CheckpointFacts:
 
 def describe_checkpoint(request: CheckpointRequest, folder: Path | None, facts: CheckpointFacts) -> CheckpointRecord:
     """Merge what is known of a checkpoint: the request (flags, card), then the folder's note, then the files themselves."""
-    note = read_note(folder) if folder is not None else None
-    params = _first(request.params, note and note.params, facts.params)
-    tokens = _first(request.tokens, note and note.tokens)
+    note = (read_note(folder) if folder is not None else None) or CheckpointNote(family="", model="")
+    params = _first(request.params, note.params, facts.params)
+    tokens = _first(request.tokens, note.tokens)
     flops, convention = request.flops, request.flops_convention
-    if flops is None and note is not None and request.tokens is None and request.params is None:
+    if flops is None and request.tokens is None and request.params is None:
         flops, convention = note.flops, note.flops_convention
     if flops is None and params and tokens is not None:
         flops, convention = training_flops(params, tokens), FlopsConvention.SIX_ND_TOTAL.value
@@ -112,25 +112,23 @@ def describe_checkpoint(request: CheckpointRequest, folder: Path | None, facts: 
     is_folder = Path(request.source).is_dir()
     return CheckpointRecord(
         checkpoint_id=facts.checkpoint_id,
-        family=request.family or (note.family if note else "") or _default_family(request.source, is_folder),
-        model=request.model or (note.model if note else "") or Path(request.source).name,
+        family=request.family or note.family or _default_family(request.source, is_folder),
+        model=request.model or note.model or Path(request.source).name,
         revision=request.revision,
         revision_sha=str(request.metadata.get("revision_sha") or ""),
         source=str(Path(request.source).resolve()) if is_folder else request.source,
-        step=_first(request.step, note and note.step),
+        step=_first(request.step, note.step),
         params=params,
-        params_non_embedding=_first(
-            request.params_non_embedding, note and note.params_non_embedding, facts.params_non_embedding
-        ),
+        params_non_embedding=_first(request.params_non_embedding, note.params_non_embedding, facts.params_non_embedding),
         tokens=tokens,
         flops=flops,
         flops_convention=convention,
         architecture=facts.architecture,
         tokenizer_hash=facts.tokenizer_hash,
-        is_final=request.is_final and (note is None or note.is_final),
+        is_final=request.is_final and note.is_final,
         metadata={
-            **(note.metadata if note else {}),
-            **({"validation_loss": note.validation_loss} if note and note.validation_loss is not None else {}),
+            **note.metadata,
+            **({"validation_loss": note.validation_loss} if note.validation_loss is not None else {}),
             **request.metadata,
         },
     )
