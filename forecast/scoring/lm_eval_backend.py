@@ -100,11 +100,11 @@ def open_backend(spec: BackendSpec, *, folder: Path | None, dtype: str, device: 
         ) from error
 
 
-def score_through(backend: Any, requests: Sequence[TextRequest]) -> Iterator[list[BackendScore]]:
-    """Yield the answers to some requests at a time, in order.
+def score_through(backend: Any, requests: Sequence[TextRequest], *, asked: str) -> Iterator[list[BackendScore]]:
+    """Yield the answers to some requests at a time, in order; `asked` names backend and model in errors.
 
     Raises:
-        CheckpointError: an answer is no finite number; the item is named.
+        CheckpointError: the backend fails, or an answer is no finite number; the item is named.
     """
     for start in range(0, len(requests), _REQUESTS_PER_CALL):
         part = requests[start : start + _REQUESTS_PER_CALL]
@@ -117,8 +117,14 @@ def score_through(backend: Any, requests: Sequence[TextRequest]) -> Iterator[lis
             made = [
                 Instance(request_type=kind, doc={}, arguments=_arguments(part[i]), idx=0, metadata=("", i, 1)) for i in chosen
             ]
-            for i, answer in zip(chosen, getattr(backend, kind)(made), strict=True):
-                answers[i] = (float(answer[0]), bool(answer[1])) if isinstance(answer, tuple) else (float(answer), False)
+            try:
+                for i, answer in zip(chosen, getattr(backend, kind)(made), strict=True):
+                    answers[i] = (float(answer[0]), bool(answer[1])) if isinstance(answer, tuple) else (float(answer), False)
+            except Exception as error:  # Foreign code: whatever it raises, this checkpoint has failed and the next may not.
+                raise CheckpointError(
+                    f"{asked} failed on '{kind}': {type(error).__name__}: {' '.join(str(error).split())[:300]}",
+                    expected="a causal language model that this backend can ask for likelihoods",
+                ) from error
         yield [_checked(backend, part[i], start + i, answer) for i, answer in enumerate(answers) if answer is not None]
 
 

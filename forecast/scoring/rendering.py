@@ -55,6 +55,8 @@ def render_task(
                     f"task '{name}', item {item_idx} cannot be rendered: {type(error).__name__}: {error}",
                     expected=f"an item that {shots} examples can be put before",
                 ) from error
+            except InputError as error:
+                raise InputError(f"task '{name}', {error.found}", expected=error.expected, remedy=error.remedy) from error
             empty = [i for i, n_chars in enumerate(item.n_chars) if n_chars == 0]
             if empty and skip_empty:
                 on_notice(f"{name}: item {item_idx} has an empty choice and is left out")
@@ -69,6 +71,8 @@ def render_task(
             requests.extend(asked)
     if not items:
         raise InputError(f"task '{name}' has no items", expected="at least one")
+    if output_type == "multiple_choice":
+        _check_number_of_choices(items, name, on_notice)
     seed = fewshot_seed if shots else None
     definition = content_hash(_definition(task))
     record = TaskRecord(
@@ -85,6 +89,21 @@ def render_task(
         metadata={"lm_eval_process_results": callable(getattr(task.config, "process_results", None))},
     )
     return RenderedTask(record=record, requests=tuple(requests))
+
+
+def _check_number_of_choices(items: list[ItemRecord], name: str, on_notice: Callable[[str], None]) -> None:
+    """A single choice is right by construction: alone it measures nothing, among others it is said."""
+    single = [item.item_idx for item in items if len(item.choices) == 1]
+    if len(single) == len(items):
+        raise InputError(
+            f"task '{name}' has one choice per item: every answer would be right",
+            expected="two choices or more",
+            remedy="for the likelihood of one text, write output_type: loglikelihood",
+        )
+    if single:
+        on_notice(
+            f"{name}: {len(single)} of {len(items)} items have one choice and are right by construction, item {single[0]} first"
+        )
 
 
 def _settle_fewshot(task: Any, num_fewshot: int | None, seed: int) -> int:

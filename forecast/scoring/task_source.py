@@ -11,18 +11,59 @@ from typing import Any
 
 import datasets
 import pyarrow.json
+import yaml
+from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
+from lm_eval.tasks._index import TaskIndex
+from lm_eval.tasks._yaml_loader import load_yaml
 
 from forecast.core.errors import ForecastError, InputError, UsageError
 
 LOCAL_BUILDERS = frozenset({"json", "csv", "parquet", "text", "arrow"})
 """`dataset_path` values that name a file reader of `datasets`, not a hub data set."""
 
+_STRUCTURE = frozenset({"tag", "group", "task_list"})
+"""Keys of a definition that say where a task belongs, not what it is (lm-eval's factory drops the same)."""
 _SPLIT_FIELDS = ("training_split", "validation_split", "test_split", "fewshot_split")
 
 
-class MirrorTaskFactory(TaskFactory):  # type: ignore[misc, unused-ignore]
+class ProbedTask(ConfigurableTask):  # type: ignore[misc, unused-ignore]
+    """lm-eval's task where its constructor stumbles over the first item: rendering names such an item, or leaves it out."""
+
+    _is_constructed = False
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config=config)
+        self._is_constructed = True
+
+    def doc_to_choice(self, doc: Any, doc_to_choice: Any = None) -> Any:
+        """Return the item's choices; the constructor reads the first letter of each."""
+        choices = super().doc_to_choice(doc, doc_to_choice)
+        if self._is_constructed or not isinstance(choices, list):
+            return choices
+        return [" " if choice == "" else choice for choice in choices]
+
+    def doc_to_target(self, doc: Any, doc_to_target: Any = None) -> Any:
+        """Return the item's answer; the constructor looks its choice up."""
+        target = super().doc_to_target(doc, doc_to_target)
+        return 0 if isinstance(target, int) and not self._is_constructed else target
+
+
+class ItemTolerantFactory(TaskFactory):  # type: ignore[misc, unused-ignore]
+    """Builds lm-eval's tasks unchanged, but for those whose first item makes lm-eval's own constructor fail."""
+
+    def _build_task(self, entry: Any, overrides: dict[str, Any] | None) -> Any:
+        try:
+            return super()._build_task(entry, overrides)
+        except IndexError:
+            config = self._load_full_config(entry, overrides)
+            if "class" in config:
+                raise
+            return ProbedTask({key: value for key, value in config.items() if key not in _STRUCTURE})
+
+
+class MirrorTaskFactory(ItemTolerantFactory):
     """Builds lm-eval's tasks unchanged but for their data source: `<mirror>/<hub id>/<config or default>/<split>.jsonl.gz`."""
 
     def __init__(self, mirror: Path, on_notice: Callable[[str], None], meta: dict[str, Any] | None = None) -> None:
@@ -111,9 +152,8 @@ def load_tasks(
         if folder is not None and not folder.is_dir():
             raise InputError(f"{option} {folder} is no folder", expected="an existing folder")
     _quiet_third_parties()
-    manager = _index_tasks(names, include_path)
-    if data_dir is not None:
-        manager._factory = MirrorTaskFactory(data_dir, on_notice)
+    manager = _index_tasks(names, include_path, on_notice)
+    manager._factory = ItemTolerantFactory() if data_dir is None else MirrorTaskFactory(data_dir, on_notice)
     tasks: dict[str, Any] = {}
     for name in dict.fromkeys(names):
         if name not in manager.task_index and not Path(name).is_file():
@@ -127,13 +167,36 @@ def load_tasks(
     return tasks
 
 
-def _index_tasks(names: Sequence[str], include_path: Path | None) -> Any:
+def _index_tasks(names: Sequence[str], include_path: Path | None, on_notice: Callable[[str], None]) -> Any:
     """Index the user's folder, and lm-eval's thousands of definitions (seconds) only where a name is not in it."""
-    if include_path is not None:
-        own = TaskManager(include_path=include_path, include_defaults=False)
-        if all(name in own.task_index for name in names):
-            return own
-    return TaskManager(include_path=include_path)
+    if include_path is None:
+        return TaskManager()
+    own = TaskManager(include_path=include_path, include_defaults=False)
+    if all(name in own.task_index for name in names):
+        return own
+    manager = TaskManager(include_path=include_path)
+    # lm-eval passes over what it cannot read: a task missing because of that must not be called unknown.
+    broken = _unreadable_definitions(include_path)
+    missing = [name for name in names if name not in manager.task_index and not Path(name).is_file()]
+    if broken and missing:
+        raise InputError(
+            f"task '{missing[0]}' is in no readable file of --include-path: {'; '.join(broken[:3])}",
+            expected="YAML task definitions",
+            remedy="repair the file, or move it away if the task is not meant to be there",
+        )
+    for text in broken:
+        on_notice(f"left out of --include-path: {text}")
+    return manager
+
+
+def _unreadable_definitions(folder: Path) -> list[str]:
+    found = []
+    for path in TaskIndex._iter_yaml_files(folder):
+        try:
+            load_yaml(path, resolve_func=False)
+        except (yaml.YAMLError, ValueError, OSError, TypeError) as error:
+            found.append(f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    return found
 
 
 def _load_one(manager: Any, name: str) -> dict[str, Any]:

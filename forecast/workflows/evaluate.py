@@ -39,6 +39,11 @@ class FailedCheckpoint:
     source: str
     error: str
 
+    @property
+    def line(self) -> str:
+        """Source and reason, the source once."""
+        return self.error if self.error.startswith(self.source) else f"{self.source}: {self.error}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationReport:
@@ -57,7 +62,7 @@ class EvaluationReport:
         """
         if not self.failures:
             return
-        text = "; ".join(f"{failure.source}: {failure.error}" for failure in self.failures)
+        text = "; ".join(failure.line for failure in self.failures)
         if not self.rows:
             raise ForecastError(text)
         raise PartialResultError(f"{len(self.failures)} checkpoint(s) failed, the others are stored: {text}")
@@ -102,7 +107,8 @@ def evaluate(
         token_budget: positions per forward pass; None chooses.
         deterministic: the same bits whatever the batch budget, at the price of sharing.
         fewshot_seed: seed of the examples' draw.
-        skip_empty: leave items with an empty choice out instead of refusing the task.
+        skip_empty: leave items with an empty choice out instead of refusing the task; a choice of white space alone has a
+            length and is scored, as lm-eval does.
         device_map: transformers' `device_map`, for models larger than one GPU.
         backend: `native`, or `lm-eval:NAME,ARGS` to send the requests through a model of lm-eval's registry.
         quantize: `int8` or `int4` (or e.g. `int8-torchao`): score a quantised variant, kept as a member of its own.
@@ -147,7 +153,7 @@ def evaluate(
                 raise  # What was asked for is wrong for every checkpoint.
             except ForecastError as error:
                 failures.append(FailedCheckpoint(source=request.source, error=str(error)))
-                progress.notice(f"{request.source} failed: {error}")
+                progress.notice(f"failed: {failures[-1].line}")
             store.commit()
             family_bar.advance()
     return EvaluationReport(rows=tuple(_rows_of(store, run_ids)), failures=tuple(failures))

@@ -28,6 +28,7 @@ from forecast.workflows.evaluate_records import (
 )
 from forecast.workflows.evaluate_resume import FinishedRuns
 from forecast.workflows.evaluate_through import score_through_backend
+from forecast.workflows.model_names import check_path
 from forecast.workflows.sibling_check import SiblingCheck
 
 
@@ -71,6 +72,7 @@ class FamilySweep:
         if asked.source.startswith(BACKEND_SOURCE):
             facts = CheckpointFacts(checkpoint_id=content_hash([asked.source]))
             return self._evaluate(asked, None, facts, self._settings)
+        check_path(asked.source)
         request = self._fetcher.resolve(asked)
         finished = self._finished.find(request)
         if finished:

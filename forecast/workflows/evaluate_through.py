@@ -23,7 +23,7 @@ def score_through_backend(
         started = time.perf_counter()
         try:
             with progress.stage(f"{name} {task.record.task}", len(collected.requests), "requests") as bar:
-                for answers in score_through(backend, collected.requests):
+                for answers in score_through(backend, collected.requests, asked=f"backend '{run.backend}' with {name}"):
                     for answer in answers:
                         request = collected.requests[answer.index]
                         collected.add(request, answer.loglikelihood, answer.n_tokens, answer.is_greedy)

@@ -28,22 +28,31 @@ def read_model(text: str) -> CheckpointRequest:
     if not text.strip():
         raise UsageError("--model is empty", expected="FOLDER or ORGANISATION/NAME[@REVISION]")
     folder = Path(text).expanduser()
-    if folder.is_dir():
-        _check_folder(folder)
-        return CheckpointRequest(source=str(folder))
     name, _, revision = text.rpartition("@") if "@" in text else (text, "", "")
-    if folder.is_file():
-        raise InputError(f"'{text}' is a file", expected="a checkpoint folder", remedy=f"try {folder.parent}")
-    if Path(name).expanduser().is_dir():
+    if not folder.is_dir() and Path(name).expanduser().is_dir():
         raise UsageError(f"'{text}' gives a revision to a folder", expected="the folder alone")
-    if text.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise InputError(f"no folder '{text}'", expected="a checkpoint folder or a hub id", remedy="check the path")
+    check_path(text)
+    if folder.is_dir():
+        return CheckpointRequest(source=str(folder))
     if not _HUB_ID.fullmatch(name) or text.endswith("@"):
         raise UsageError(f"'{text}' is no folder and no hub id", expected="FOLDER or ORGANISATION/NAME[@REVISION]")
     return _known_model(name, revision) or _unknown_model(name, revision)
 
 
-def _check_folder(folder: Path) -> None:
+def check_path(text: str) -> None:
+    """Refuse a path at which no checkpoint folder is; what looks like no path may be a hub id.
+
+    Raises:
+        InputError: a file, no folder at all, or a folder of checkpoints.
+    """
+    folder = Path(text).expanduser()
+    if folder.is_file():
+        raise InputError(f"'{text}' is a file", expected="a checkpoint folder", remedy=f"try {folder.parent}")
+    if not folder.is_dir():
+        name = text.rpartition("@")[0] if "@" in text else text
+        if text.startswith((".", "/", "~")) or name.count("/") > 1:
+            raise InputError(f"no folder '{text}'", expected="a checkpoint folder or a hub id", remedy="check the path")
+        return
     inside = [] if (folder / "config.json").is_file() else sorted(path.parent for path in folder.glob("*/config.json"))
     if inside:
         remedy = f"e.g. --model {inside[0]}"

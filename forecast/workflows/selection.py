@@ -13,7 +13,7 @@ from forecast.catalog.located import nearest
 from forecast.catalog.requests import request_of, request_of_note
 from forecast.catalog.revisions import choose_revisions
 from forecast.catalog.sizes import choose_models
-from forecast.core.errors import UsageError
+from forecast.core.errors import InputError, UsageError
 from forecast.core.records import CheckpointRequest
 from forecast.core.units import FlopsConvention, training_flops
 from forecast.workflows.model_names import read_model
@@ -34,6 +34,7 @@ def select(
     tokens: int | None = None,
     flops: float | None = None,
     flops_convention: str | None = None,
+    keep_missing: bool = False,
 ) -> list[CheckpointRequest]:
     """Return the checkpoints meant, each once, smallest model first and its revisions in the order of training.
 
@@ -48,6 +49,7 @@ def select(
         tokens: overrides the training tokens; likewise.
         flops: overrides the training FLOPs; likewise.
         flops_convention: how `flops` was counted; `published` when not said.
+        keep_missing: among several, a path without a checkpoint becomes a request that fails in its turn.
 
     Raises:
         UsageError: an unknown name, nothing named at all, or an override where several checkpoints are meant.
@@ -58,7 +60,13 @@ def select(
     if family is None and (sizes or subset or revisions != "final"):
         raise UsageError("--sizes, --revisions and --subset choose within a family", expected="--family NAME beside them")
     requests = [] if family is None else _select_family(load_family(family), sizes, revisions, subset, checkpoints)
-    requests += [read_model(text) for text in models]
+    for text in models:
+        try:
+            requests.append(read_model(text))
+        except InputError:
+            if not keep_missing or (family is None and len(models) == 1):
+                raise
+            requests.append(CheckpointRequest(source=str(Path(text).expanduser())))
     unique = list({(request.source, request.revision): request for request in reversed(requests)}.values())[::-1]
     if params is not None or tokens is not None or flops is not None:
         if len(unique) != 1:

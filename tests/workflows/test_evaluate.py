@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from forecast.core.checkpoint_note import CheckpointNote, write_note
 from forecast.core.errors import ForecastError, InputError, PartialResultError, UsageError
 from forecast.core.progress import SilentProgress
 from forecast.core.records import CheckpointRequest
-from forecast.scoring import checkpoint_sweep, packed_forward
+from forecast.scoring import checkpoint_sweep, packed_forward, task_source
 from forecast.store import Store
-from forecast.workflows.evaluate import EvaluationReport, evaluate
+from forecast.workflows.evaluate import EvaluationReport, FailedCheckpoint, evaluate
+from forecast.workflows.selection import select
 
 CHOICE_TASK = """
 task: toy_choice
@@ -352,8 +354,37 @@ def test_a_bad_checkpoint_alone_is_one_line_that_names_the_defect(
     assert report.rows == ()
 
 
+def test_a_missing_folder_among_several_does_not_stop_the_others(checkpoints: list[Path], world: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "none"
+    requests = select(models=[str(missing), str(checkpoints[0])], keep_missing=True)
+    report = evaluate(
+        requests, tasks=["toy_choice"], db=tmp_path / "r.duckdb", include_path=world / "tasks", data_dir=world / "data"
+    )
+    assert [row["model"] for row in report.rows] == ["toy-0"]
+    with pytest.raises(PartialResultError, match=f"no folder '{missing}'") as caught:
+        report.raise_failures()
+    assert caught.value.exit_code == 3
+    with pytest.raises(InputError, match="no folder"):
+        select(models=[str(missing)], keep_missing=True)
+
+
+def test_a_failure_names_its_source_once() -> None:
+    failures = (
+        FailedCheckpoint(source="lab/x", error="lab/x: no such model"),
+        FailedCheckpoint(source="lab/y", error="out of memory"),
+    )
+    with pytest.raises(ForecastError, match=r"^lab/x: no such model; lab/y: out of memory$"):
+        EvaluationReport(rows=(), failures=failures).raise_failures()
+
+
+@pytest.fixture
+def only_own_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave lm-eval's thousands of definitions unread: indexing them takes seconds and is not what is tested."""
+    monkeypatch.setattr(task_source, "TaskManager", functools.partial(task_source.TaskManager, include_defaults=False))
+
+
 def test_an_unknown_task_is_refused_with_the_nearest_names(
-    checkpoints: list[Path], run: Callable[..., EvaluationReport], tmp_path: Path
+    checkpoints: list[Path], run: Callable[..., EvaluationReport], tmp_path: Path, only_own_tasks: None
 ) -> None:
     with pytest.raises(UsageError, match="toy_choice"):
         run(checkpoints[0], ["toy_choise"])
@@ -385,7 +416,8 @@ def test_impossible_wishes_are_refused(
     ("change", "said"),
     [
         ({"choices": ["a", "", "b", "c"]}, "item 1: choice 1 is empty"),
-        ({"gold": 4}, "item 1: the answer 4"),
+        ({"gold": 4}, "task 'toy_choice', item 1: the answer 4"),
+        ({"gold": -1}, "task 'toy_choice', item 1: the answer -1"),
     ],
 )
 def test_a_malformed_item_is_named(
@@ -405,6 +437,63 @@ def test_a_malformed_item_is_named(
         report = run(checkpoints[0], ["toy_choice"], data_dir=tmp_path / "mirror", skip_empty=True, progress=progress)
         assert report.rows[0]["n_items"] == 2
         assert any("item 1" in notice for notice in progress.notices)
+
+
+GOOD = {"question": "why", "choices": ["a", "b", "c", "d"], "gold": 0}
+
+
+@pytest.mark.parametrize("by_mirror", [True, False])
+def test_a_malformed_first_item_is_named_though_lm_eval_stumbles_over_it(
+    by_mirror: bool, checkpoints: list[Path], run: Callable[..., EvaluationReport], tmp_path: Path
+) -> None:
+    def source(name: str, first: dict[str, Any]) -> dict[str, Any]:
+        write_mirror(tmp_path / name, {"test": [{**GOOD, **first}, GOOD, GOOD], "train": [GOOD]})
+        if by_mirror:
+            return {"data_dir": tmp_path / name}
+        data = tmp_path / name / "toy/choice/default/test.jsonl.gz"
+        definition = CHOICE_TASK.replace("training_split: train\n", "").replace(
+            "toy/choice", f"json\ndataset_kwargs: {{data_files: {{test: {data}}}}}"
+        )
+        (tmp_path / name / "task.yaml").write_text(definition)
+        return {"data_dir": None, "include_path": tmp_path / name}
+
+    empty = source("empty", {"choices": ["a", "", "c", "d"]})
+    with pytest.raises(InputError, match="task 'toy_choice', item 0: choice 1 is empty"):
+        run(checkpoints[0], ["toy_choice"], **empty)
+    assert run(checkpoints[0], ["toy_choice"], skip_empty=True, **empty).rows[0]["n_items"] == 2
+    for gold in (-1, 4):
+        with pytest.raises(InputError, match=f"task 'toy_choice', item 0: the answer {gold}"):
+            run(checkpoints[0], ["toy_choice"], **source(f"gold{gold}", {"gold": gold}))
+
+
+def test_white_space_is_text_as_it_is_for_lm_eval(
+    checkpoints: list[Path], run: Callable[..., EvaluationReport], tmp_path: Path
+) -> None:
+    write_mirror(tmp_path / "mirror", {"test": [{**GOOD, "choices": ["a", " ", "c", "d"]}, GOOD], "train": [GOOD]})
+    for skip_empty in (False, True):
+        report = run(checkpoints[0], ["toy_choice"], data_dir=tmp_path / "mirror", skip_empty=skip_empty)
+        assert report.rows[0]["n_items"] == 2
+
+
+def test_a_single_choice_is_no_question(checkpoints: list[Path], run: Callable[..., EvaluationReport], tmp_path: Path) -> None:
+    single = {**GOOD, "choices": ["a"]}
+    write_mirror(tmp_path / "all", {"test": [single, single], "train": [GOOD]})
+    with pytest.raises(InputError, match="'toy_choice' has one choice per item"):
+        run(checkpoints[0], ["toy_choice"], data_dir=tmp_path / "all")
+    write_mirror(tmp_path / "some", {"test": [GOOD, single, GOOD], "train": [GOOD]})
+    progress = SilentProgress()
+    assert run(checkpoints[0], ["toy_choice"], data_dir=tmp_path / "some", progress=progress).rows[0]["n_items"] == 3
+    assert any("1 of 3 items have one choice" in notice and "item 1" in notice for notice in progress.notices)
+
+
+def test_a_definition_that_cannot_be_read_is_named_with_the_reason(
+    checkpoints: list[Path], run: Callable[..., EvaluationReport], tmp_path: Path, only_own_tasks: None
+) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/broken.yaml").write_text("task: mine\ndoc_to_text: [unclosed\n")
+    with pytest.raises(InputError, match=r"'mine'.*broken\.yaml: ParserError.*line 3"):
+        run(checkpoints[0], ["mine"], include_path=tmp_path / "tasks")
+    assert not (tmp_path / "results.duckdb").exists()
 
 
 def test_a_mirror_without_the_split_says_so(
@@ -445,6 +534,21 @@ def test_lm_evals_own_backends_answer_the_same_requests(checkpoints: list[Path],
         assert theirs["nll_per_char"] == pytest.approx(ours["nll_per_char"], abs=1e-4)
         assert theirs["acc"] == ours["acc"]
         assert theirs["nll_per_token"] == pytest.approx(ours["nll_per_token"], abs=1e-4)
+
+
+def test_whatever_a_foreign_backend_raises_is_one_line(
+    checkpoints: list[Path], run: Callable[..., EvaluationReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer_nothing(self: Any, requests: Any, **_: Any) -> Any:
+        raise TypeError("unsupported operand\n  of a masked model")
+
+    monkeypatch.setattr("lm_eval.models.dummy.DummyLM.loglikelihood", answer_nothing)
+    report = run(checkpoints[0], ["toy_choice"], backend="lm-eval:dummy")
+    [failure] = report.failures
+    assert "'lm-eval:dummy' with toy-0" in failure.error
+    assert "TypeError: unsupported operand of a masked model" in failure.error
+    with pytest.raises(ForecastError):
+        report.raise_failures()
 
 
 def test_a_backend_without_a_folder_is_stored_and_resumed(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

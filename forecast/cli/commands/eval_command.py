@@ -64,7 +64,9 @@ def evaluate_command(
         str, typer.Option("--backend", help="native, or lm-eval:NAME,ARGS for a model of lm-eval's registry.")
     ] = "native",
     fewshot_seed: Annotated[int, typer.Option("--seed", help="Seed of the few-shot examples (lm-eval's default).")] = 1234,
-    skip_empty: Annotated[bool, typer.Option("--skip-empty", help="Leave items with an empty choice out.")] = False,
+    skip_empty: Annotated[
+        bool, typer.Option("--skip-empty", help="Leave items with an empty choice out (white space alone is text).")
+    ] = False,
     db: DbOption = DEFAULT_DB,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
@@ -88,6 +90,7 @@ def evaluate_command(
             params=None if params is None else int(params),
             tokens=None if tokens is None else int(tokens),
             flops=flops,
+            keep_missing=True,
         )
     )
     progress = open_progress(quiet=quiet)
