@@ -72,7 +72,9 @@ def build_tree(requests: Sequence[TokenRequest]) -> PrefixTree:
     offset_at = np.zeros(longest + 1, dtype=np.int64)
     """Entry of the current path at position p is offset_at[p] + p."""
     segment_at = np.full(longest + 1, -1, dtype=np.int64)
-    total = _count_distinct(ordered)
+    unpacked = [np.frombuffer(packed, dtype=_SORTABLE) for packed in ordered]
+    shared_lengths = [0, *map(_shared_length, unpacked[:-1], unpacked[1:])]
+    total = sum(map(len, unpacked)) - sum(shared_lengths)
     token, depth, subtree_end = (np.zeros(total, dtype=np.int64) for _ in range(3))
     starts: list[int] = []
     parents: list[int] = []
@@ -80,9 +82,7 @@ def build_tree(requests: Sequence[TokenRequest]) -> PrefixTree:
     request_nodes: list[IntArray] = [np.empty(0, dtype=np.int64)] * len(requests)
     filled = 0
     previous = np.empty(0, dtype=_SORTABLE)
-    for packed in ordered:
-        current = np.frombuffer(packed, dtype=_SORTABLE)
-        shared = _shared_length(previous, current)
+    for packed, current, shared in zip(ordered, unpacked, shared_lengths, strict=False):
         open_positions = positions[shared : len(previous)]
         subtree_end[offset_at[open_positions] + open_positions] = filled
         stop = filled + len(current) - shared
@@ -114,21 +114,12 @@ def build_tree(requests: Sequence[TokenRequest]) -> PrefixTree:
     )
 
 
-def _count_distinct(ordered: Sequence[bytes]) -> int:
-    total = 0
-    previous = np.empty(0, dtype=_SORTABLE)
-    for packed in ordered:
-        current = np.frombuffer(packed, dtype=_SORTABLE)
-        total += len(current) - _shared_length(previous, current)
-        previous = current
-    return total
-
-
 def _shared_length(first: NDArray[np.uint32], second: NDArray[np.uint32]) -> int:
     """Length of the longest common prefix."""
     common = min(len(first), len(second))
-    different = np.flatnonzero(first[:common] != second[:common])
-    return int(different[0]) if len(different) else common
+    differs = first[:common] != second[:common]
+    at = int(differs.argmax()) if common else 0
+    return at if common and differs[at] else common
 
 
 def _distinct_rows(requests: Sequence[TokenRequest], request_nodes: Sequence[IntArray]) -> tuple[IntArray, IntArray, IntArray]:

@@ -66,7 +66,7 @@ def select(
         except InputError:
             if not keep_missing or (family is None and len(models) == 1):
                 raise
-            requests.append(CheckpointRequest(source=str(Path(text).expanduser())))
+            requests.append(CheckpointRequest(source=text))
     unique = list({(request.source, request.revision): request for request in reversed(requests)}.values())[::-1]
     if params is not None or tokens is not None or flops is not None:
         if len(unique) != 1:
