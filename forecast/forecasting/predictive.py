@@ -11,7 +11,7 @@ from forecast.core.observations import FloatArray
 from forecast.forecasting.ensemble import Ensemble, fit_members, member_weights
 from forecast.forecasting.registry import all_methods
 from forecast.forecasting.replicates import resample
-from forecast.forecasting.rolling_origin import distance, points_of, rolling_origins, run_ends
+from forecast.forecasting.rolling_origin import SAME_SIZE, distance, points_of, rolling_origins, run_ends
 from forecast.forecasting.sample import Points, Sample
 
 # Variance components of the raw scale. Fitted once by maximum likelihood to the rolling-origin errors inside published
@@ -118,15 +118,21 @@ def raw_scale(ensemble: Ensemble, sample: Sample, points: Points, by_member: Map
 
 
 def score_origins(
-    sample: Sample, names: Sequence[str], rng: np.random.Generator, *, reach: float = np.inf, at_most: int = BACKTEST_ORIGINS
+    sample: Sample,
+    names: Sequence[str],
+    rng: np.random.Generator,
+    *,
+    reach: float = np.inf,
+    at_most: int = BACKTEST_ORIGINS,
+    by_size: bool = False,
 ) -> list[OriginScore]:
-    """Back-test inside the sample: at each origin the members see only runs of at most its compute.
+    """Back-test inside the sample: at each origin the members see only runs of at most its compute, or of its size.
 
     Held-out runs further than `reach` in log C beyond the origin are not scored.
     """
     scores = []
     methods = all_methods()
-    for origin in rolling_origins(sample, at_most=at_most):
+    for origin in rolling_origins(sample, at_most=at_most, by_size=by_size):
         window = sample.rows(origin.fitted)
         able = [name for name in names if methods[name].missing(window) is None]
         if not able:
@@ -168,6 +174,16 @@ def calibrate(origins: Sequence[OriginScore]) -> float:
     return float(total / (PRIOR_ORIGINS + sum(weights)))
 
 
+def _of_a_new_size(sample: Sample, points: Points) -> bool:
+    """Whether a target is larger than every run on a grid of N and D: there, origins in C hide too little.
+
+    Where every run has its own size, in the order of compute, hiding compute hides sizes already.
+    """
+    ends = run_ends(sample)
+    grid = bool((np.diff(sample.log_params[ends]) <= SAME_SIZE).any())
+    return grid and bool((points.log_params > sample.log_params.max()).any())
+
+
 def predict_points(
     sample: Sample,
     points: Points,
@@ -189,6 +205,9 @@ def predict_points(
     """
     reach = max(LEAST_REACH, REACH * float(np.max(distance(points, sample), initial=0.0)))
     origins = score_origins(sample, names, rng, reach=reach, at_most=origins_at_most)
+    alike = origins
+    if _of_a_new_size(sample, points):
+        alike = score_origins(sample, names, rng, reach=reach, at_most=origins_at_most, by_size=True) or origins
     errors = {
         name: np.array([np.sqrt(np.mean(np.square(o.by_member[name] - o.truth))) for o in origins if name in o.by_member])
         for name in names
@@ -198,7 +217,7 @@ def predict_points(
         weights=member_weights(names, errors),
     )
     by_member = ensemble.by_member(points)
-    calibration = calibrate(origins)
+    calibration = calibrate(alike)
     return Predictive(
         point=ensemble.combine(by_member)[0],
         scale=calibration * raw_scale(ensemble, sample, points, by_member),

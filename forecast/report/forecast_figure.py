@@ -98,7 +98,15 @@ def _data(axes: Axes, x: FloatArray, ladder: Ladder, metric: str, scale: float) 
     middle, ends = ok & ~ladder.is_final, ok & ladder.is_final
     if middle.any():
         axes.plot(
-            x[middle], scale * y[middle], ".", color=GREY, markersize=3, alpha=0.45, label="mid-training checkpoint", zorder=2
+            x[middle],
+            scale * y[middle],
+            ".",
+            color=GREY,
+            markersize=3,
+            alpha=0.45,
+            label="mid-training checkpoint",
+            zorder=2,
+            rasterized=True,  # thousands of vector marks make an SVG slow to open
         )
     if ends.any():
         error = np.nan_to_num(_errors(ladder, metric)[ends])
