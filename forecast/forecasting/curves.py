@@ -6,37 +6,47 @@ import numpy as np
 
 from forecast.core.forecasts import Curve, ForecastCurves, IntervalEstimate, Target
 from forecast.core.observations import FloatArray, Ladder
-from forecast.forecasting.method import Fitted
-from forecast.forecasting.predictive import Predictive, quantile, raw_scale
+from forecast.forecasting.nll_interval import log_scale
+from forecast.forecasting.predictive import DEGREES, Predictive, calibrate_nll, quantile, raw_scale
 from forecast.forecasting.preparation import Prepared
-from forecast.forecasting.sample import Points
+from forecast.forecasting.sample import Points, Sample
 from forecast.forecasting.targets import complete_target, target_points
 
 CURVE_POINTS = 60
 BANDS = (0.5, 0.8, 0.9)
 
 
-def shown_member(predictive: Predictive) -> Fitted | None:
-    """Return the member whose NLL step is shown: the one with the largest weight that has such a step."""
+def shown_member(predictive: Predictive) -> str | None:
+    """Return the member whose NLL step is shown: the plain two-step where there is one, else the one that weighs most."""
     weights = predictive.ensemble.weights
     having = [name for name, fitted in predictive.ensemble.members.items() if fitted.nll_metric is not None]
-    if not having:
-        return None
-    return predictive.ensemble.members[max(having, key=lambda name: weights[name])]
+    return max(having, key=lambda name: (name == "two-step", weights[name]), default=None)
 
 
-def nll_estimate(predictive: Predictive, points: Points, level: float) -> IntervalEstimate | None:
-    """Step 1 at one point: bootstrap spread, scaled by the same calibration as the accuracy."""
-    shown = shown_member(predictive)
-    values = None if shown is None else shown.nll(points)
-    if shown is None or shown.nll_metric is None or values is None or not np.isfinite(values[0, 0]):
+def nll_estimate(predictive: Predictive, sample: Sample, points: Points, level: float) -> IntervalEstimate | None:
+    """Step 1 at one point: Student's t in log NLL, its scale from bootstrap, scatter and back-tests (`nll_interval`)."""
+    name = shown_member(predictive)
+    if name is None:
         return None
-    point = float(values[0, 0])
-    low, high = np.nanquantile(values[:, 0] - point, [(1 - level) / 2, (1 + level) / 2])
-    factor = max(1.0, predictive.calibration)
+    shown = predictive.ensemble.members[name]
+    values, spread = shown.nll(points), _log_spread(predictive, name, sample, points)
+    if shown.nll_metric is None or values is None or spread is None or not np.isfinite(values[0, 0]):
+        return None
+    point, half = float(values[0, 0]), float(spread[0]) * _t((1 + level) / 2)
     return IntervalEstimate(
-        metric=shown.nll_metric, point=point, lo=min(point, point + factor * low), hi=max(point, point + factor * high)
+        metric=shown.nll_metric, point=point, lo=point * float(np.exp(-half)), hi=point * float(np.exp(half))
     )
+
+
+def _log_spread(predictive: Predictive, name: str, sample: Sample, points: Points) -> FloatArray | None:
+    raw = log_scale(predictive.ensemble.members[name], sample, points)
+    return None if raw is None else calibrate_nll(predictive.origins, name) * raw
+
+
+def _t(probability: float) -> float:
+    from scipy import stats
+
+    return float(stats.t.ppf(probability, DEGREES))
 
 
 def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, target: Target) -> ForecastCurves:
@@ -54,14 +64,16 @@ def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, targ
     scale = predictive.calibration * raw_scale(predictive.ensemble, sample, points, by_member)
     bands = {b: (quantile(center, scale, (1 - b) / 2), quantile(center, scale, (1 + b) / 2)) for b in BANDS}
     accuracy = Curve(x=np.exp(x), y=center, bands=bands)
-    shown = shown_member(predictive)
+    name = shown_member(predictive)
+    shown = None if name is None else predictive.ensemble.members[name]
     values = None if shown is None else shown.nll(points)
-    if shown is None or values is None:
+    spread = None if name is None else _log_spread(predictive, name, sample, points)
+    if shown is None or values is None or spread is None:
         return ForecastCurves(nll_of_flops=None, accuracy_of_nll=None, accuracy_of_flops=accuracy)
     grid = np.linspace(float(np.nanmin(values[0])), float(np.nanmax(values[0])), CURVE_POINTS)
     steps = shown.accuracy_of_nll(grid)
     return ForecastCurves(
-        nll_of_flops=Curve(x=np.exp(x), y=values[0], bands=_spread(values)),
+        nll_of_flops=Curve(x=np.exp(x), y=values[0], bands=_in_logs(values[0], spread)),
         accuracy_of_nll=None if steps is None else Curve(x=grid, y=steps[0], bands=_spread(steps)),
         accuracy_of_flops=accuracy,
     )
@@ -72,6 +84,11 @@ def _path(x: FloatArray, ladder: Ladder, target: Target) -> Points:
         return target_points([complete_target(Target(name="", flops=float(np.exp(c))), ladder)[0] for c in x])
     half = (x - np.log(target.flops)) / 2.0
     return Points(log_flops=x, log_params=np.log(target.params) + half, log_tokens=np.log(target.tokens) + half)
+
+
+def _in_logs(center: FloatArray, spread: FloatArray) -> dict[float, tuple[FloatArray, FloatArray]]:
+    halves = {b: spread * _t((1 + b) / 2) for b in BANDS}
+    return {b: (center * np.exp(-half), center * np.exp(half)) for b, half in halves.items()}
 
 
 def _spread(draws: FloatArray) -> dict[float, tuple[FloatArray, FloatArray]]:

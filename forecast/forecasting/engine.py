@@ -93,7 +93,7 @@ def _one(
         family=ladder.family,
         target=target,
         level=level,
-        nll=nll_estimate(predictive, points, level),
+        nll=nll_estimate(predictive, prepared.sample, points, level),
         accuracy=IntervalEstimate(
             metric=prepared.metric,
             point=float(point[0]),

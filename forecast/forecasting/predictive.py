@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from forecast.core.observations import FloatArray
 from forecast.forecasting.ensemble import Ensemble, fit_members, member_weights
+from forecast.forecasting.nll_interval import log_ratio
 from forecast.forecasting.registry import all_methods
 from forecast.forecasting.replicates import resample
 from forecast.forecasting.rolling_origin import SAME_SIZE, distance, points_of, rolling_origins, run_ends
-from forecast.forecasting.sample import Points, Sample
+from forecast.forecasting.sample import IntArray, Points, Sample
 
 # Variance components of the raw scale. Fitted once by maximum likelihood to the rolling-origin errors inside published
 # ladders of three suites, each suite also left out in turn (docs/forecasting.md); rounded, for the likelihood is flat.
@@ -48,6 +49,8 @@ class OriginScore:
     raw_scale: FloatArray
     share: float
     """Runs fitted at this origin, of all runs."""
+    nll_ratio: Mapping[str, float] = field(default_factory=dict)
+    """Member with an NLL step -> mean of |log NLL error| / its raw scale."""
 
     @property
     def ratio(self) -> float:
@@ -155,9 +158,15 @@ def score_origins(
                 persistence=np.full(held.size, window.accuracy[0][last]),
                 raw_scale=raw_scale(ensemble, window, points, by_member),
                 share=window.n_runs / sample.n_runs,
+                nll_ratio=_nll_ratios(ensemble, window, sample, held),
             )
         )
     return scores
+
+
+def _nll_ratios(ensemble: Ensemble, window: Sample, sample: Sample, held: IntArray) -> dict[str, float]:
+    found = {name: log_ratio(fitted, window, sample, held, largest=LARGEST_RATIO) for name, fitted in ensemble.members.items()}
+    return {name: ratio for name, ratio in found.items() if ratio is not None}
 
 
 def calibrate(origins: Sequence[OriginScore]) -> float:
@@ -169,8 +178,21 @@ def calibrate(origins: Sequence[OriginScore]) -> float:
     >>> calibrate([])
     1.0
     """
-    weights = [origin.share**2 for origin in origins]
-    total = PRIOR_ORIGINS + sum(weight * origin.ratio for weight, origin in zip(weights, origins, strict=True))
+    return _shrunken([origin.ratio for origin in origins], [origin.share**2 for origin in origins])
+
+
+def calibrate_nll(origins: Sequence[OriginScore], member: str) -> float:
+    """The same factor for one member's NLL step.
+
+    >>> calibrate_nll([], "two-step")
+    1.0
+    """
+    scored = [origin for origin in origins if member in origin.nll_ratio]
+    return _shrunken([origin.nll_ratio[member] for origin in scored], [origin.share**2 for origin in scored])
+
+
+def _shrunken(ratios: Sequence[float], weights: Sequence[float]) -> float:
+    total = PRIOR_ORIGINS + sum(weight * ratio for weight, ratio in zip(weights, ratios, strict=True))
     return float(total / (PRIOR_ORIGINS + sum(weights)))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forecast.core.errors import InputError
@@ -66,6 +67,11 @@ def read_observations(path: Path, *, notice: Notice | None = None) -> list[Obser
     distinct = _without_repeats(measured)
     if len(distinct) < len(measured):
         say(f"{path.name}: {len(measured) - len(distinct)} rows repeat another row exactly and count once")
+    if contradictory := _contradictions(distinct):
+        say(
+            f"{path.name}: {contradictory} rows say something else of a checkpoint and task than another row does;"
+            " all of them are kept, so remove the wrong ones"
+        )
     return distinct
 
 
@@ -193,6 +199,12 @@ def _plain(text: str) -> str | int | float | bool:
         # Infinities have no place in JSON, where the store keeps metadata.
         return value if math.isfinite(value) else text
     return {"true": True, "false": False}.get(text.strip().lower(), text)
+
+
+def _contradictions(rows: list[ObservationRow]) -> int:
+    """Count rows beyond the first with the same checkpoint, task, shots, metadata and set of metrics."""
+    same = Counter(repr(replace(row, metrics=dict.fromkeys(row.metrics, 0.0), sems={}, n_items=None)) for row in rows)
+    return sum(count - 1 for count in same.values())
 
 
 def _without_repeats(rows: list[ObservationRow]) -> list[ObservationRow]:

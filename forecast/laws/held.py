@@ -30,7 +30,8 @@ class Profile:
             return float(base.value(np.array([[coordinate]]))[0])
         held = base.hold(self._position, value)
         # The soft pull on the held parameter itself is a constant of this problem, but not of the profile.
-        pull = 0.5 * base.soft_precision[self._position] * (value - base.soft_mean[self._position]) ** 2
+        precision = base.soft_precision[self._position]
+        pull = 0.5 * precision * (value - base.soft_mean[self._position]) ** 2 if precision > 0 else 0.0
         starts = np.array([self._starts[0], self._starts[-1]])
         found = minimise(held.value, held.derivatives, starts, lower=self._box[0], upper=self._box[1], tolerance=1e-8)
         winner = int(np.argmin(found.value))

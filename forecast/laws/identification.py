@@ -1,8 +1,8 @@
 """Whether measurements determine a law's parameters; what they do not determine is named.
 
-Checks, in order: fewer distinct scales than parameters; a constant input; directions in which the fit is flat; and, for
-asymptotes (irreducible loss, floor, ceiling), a profile over everything the asymptote could be: when more than half of that
-range fits, the measurements say nothing useful about it.
+Checks, in order: fewer distinct scales than parameters; no more rows than parameters; a constant input; directions in which
+the fit is flat; and, for asymptotes (irreducible loss, floor, ceiling), a profile over everything the asymptote could be: when
+more than half of that range fits, the measurements say nothing useful about it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ def find_unidentified(
         reason = (
             f"{distinct} distinct {'scale' if distinct == 1 else 'scales'} "
             f"cannot determine the {len(hard)} free parameters of '{law.name}'"
+        )
+        return tuple(hard), (reason,)
+    if len(used) <= len(hard):
+        reason = (
+            f"{len(used)} rows for {len(hard)} free parameters: any values fit exactly, and nothing is left to tell errors from"
         )
         return tuple(hard), (reason,)
     reasons = [

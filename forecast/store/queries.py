@@ -39,7 +39,7 @@ def stream(connection: duckdb.DuckDBPyConnection, sql: str, *, write: bool = Fal
         if together:
             connection.execute("BEGIN")
         for statement in statements[:-1]:
-            connection.execute(statement)
+            connection.execute(statement).fetchall()
         yield from _batches(connection, statements[-1])
         if together:
             connection.execute("COMMIT")

@@ -21,6 +21,8 @@ DEFAULT_FRACTION = 0.01
 DEFAULT_RUNGS = 6
 _RATIO = 10**0.5
 """Compute between neighbouring rungs: half a decade."""
+_LEAST_TARGET, _LARGEST_TARGET = 1e12, 1e30
+"""Training FLOPs of a target: from a toy to ten thousand times what anybody has trained."""
 _HEAD = 64
 _ASPECT = 64.0
 """d_model / n_layer, within the flat optimum of Kaplan 2020 (arXiv:2001.08361), figure 5."""
@@ -160,8 +162,10 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
 
 
 def _check(request: PlanRequest) -> None:
-    if not (np.isfinite(request.target_flops) and request.target_flops > 0):
-        raise UsageError(f"a target of {request.target_flops} FLOPs cannot be meant", expected="a positive number")
+    if not _LEAST_TARGET <= request.target_flops <= _LARGEST_TARGET:
+        raise UsageError(
+            f"a target of {request.target_flops:g} FLOPs cannot be meant", expected=f"{_LEAST_TARGET:g} to {_LARGEST_TARGET:g}"
+        )
     if not 0 < request.fraction <= 1:
         raise UsageError(f"a fraction of {request.fraction} cannot be meant", expected="above 0 and at most 1, such as 0.01")
     if not 2 <= request.rungs <= 50:

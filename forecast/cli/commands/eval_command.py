@@ -63,7 +63,9 @@ def evaluate_command(
     backend: Annotated[
         str, typer.Option("--backend", help="native, or lm-eval:NAME,ARGS for a model of lm-eval's registry.")
     ] = "native",
-    fewshot_seed: Annotated[int, typer.Option("--seed", help="Seed of the few-shot examples (lm-eval's default).")] = 1234,
+    fewshot_seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of the few-shot examples (lm-eval's default).")
+    ] = 1234,
     skip_empty: Annotated[
         bool, typer.Option("--skip-empty", help="Leave items with an empty choice out (white space alone is text).")
     ] = False,

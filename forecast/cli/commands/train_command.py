@@ -32,7 +32,7 @@ def train_command(
         Path | None, typer.Option("--output", "-o", help="Folder for checkpoints.", show_default="checkpoints/FAMILY")
     ] = None,
     members: Annotated[str, typer.Option("--members", help="Members to train, comma-separated; all if empty.")] = "",
-    seed: Annotated[int | None, typer.Option("--seed", help="Of weights and data order; default: the card's.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of weights and data order; default: the card's.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Members trained side by side on the CPU.")] = 1,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads per member.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",

@@ -1,0 +1,58 @@
+"""How sure step 1 is: the spread of a forecast NLL, in logarithms, scaled by what back-tests inside the runs say."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from forecast.core.observations import FloatArray
+from forecast.forecasting.method import Fitted
+from forecast.forecasting.rolling_origin import points_of
+from forecast.forecasting.sample import IntArray, Points, Sample
+
+ABSORBED = 3.0
+"""Rows' worth of scatter that the law explains by itself: its parameters."""
+
+
+def log_scale(fitted: Fitted, sample: Sample, points: Points) -> FloatArray | None:
+    """(K,) raw standard deviation of log NLL at the points: sigma^2 = (bootstrap^2 + scatter^2) n / (n - 3).
+
+    scatter is the weighted root mean square of log(measured / fitted) over the n effective rows; more runs do not average it
+    away, for the target departs from the law as the runs do. n / (n - 3): the law's three parameters absorb as many rows of it,
+    and the bootstrap draws from what is left. None where the method has no NLL step.
+    """
+    values, own = fitted.nll(points), fitted.nll(sample.points)
+    if fitted.nll_metric is None or values is None or own is None:
+        return None
+    measured = sample.nll[fitted.nll_metric][0]
+    known = np.isfinite(measured) & (measured > 0) & (own[0] > 0)
+    if not known.any():
+        return None
+    weight = sample.weight[0][known]
+    residual = np.log(measured[known] / own[0][known])
+    rows = float(np.sum(weight)) ** 2 / float(np.sum(np.square(weight)))
+    scatter = float(np.sum(weight * np.square(residual)) / np.sum(weight))
+    small = rows / max(rows - ABSORBED, 1.0)
+    result: FloatArray = np.sqrt((np.nanvar(np.log(values), axis=0) + scatter) * small)
+    return result
+
+
+def log_ratio(fitted: Fitted, window: Sample, sample: Sample, held: IntArray, *, largest: float) -> float | None:
+    """Mean of |log(measured / forecast)| / raw scale over held-out rows, each at most `largest`; None without an NLL step.
+
+    Args:
+        fitted: method, fitted to `window`.
+        window: the runs up to the origin.
+        sample: all runs.
+        held: rows of `sample` to score.
+        largest: cap on a single ratio.
+    """
+    points = points_of(sample, held)
+    scale, values = log_scale(fitted, window, points), fitted.nll(points)
+    if fitted.nll_metric is None or scale is None or values is None:
+        return None
+    measured = sample.nll[fitted.nll_metric][0][held]
+    known = np.isfinite(measured) & (measured > 0) & (values[0] > 0) & (scale > 0)
+    if not known.any():
+        return None
+    errors = np.abs(np.log(measured[known] / values[0][known])) / scale[known]
+    return float(np.mean(np.minimum(errors, largest)))
