@@ -84,7 +84,8 @@ def _one(
     points = target_points([target])
     point = predictive.point[[k]]
     scale = np.hypot(predictive.scale[[k]], recipe_shift)
-    judgement = judge(prepared.sample, predictive, k, float(distance(points, prepared.sample)[0]))
+    below = max(0.0, float(prepared.sample.log_flops.min() - points.log_flops[0]))
+    judgement = judge(prepared.sample, predictive, k, float(distance(points, prepared.sample)[0]), below=below)
     probabilities = sorted({*QUANTILES, (1 - level) / 2, (1 + level) / 2})
     quantiles = {p: float(quantile(point, scale, p)[0]) for p in probabilities}
     shift = (f"The interval allows for a change of recipe of {100 * recipe_shift:g} points.",) if recipe_shift > 0 else ()

@@ -12,6 +12,9 @@ from forecast.core.observations import Ladder
 from forecast.core.units import FLOPS_PER_PARAM_TOKEN
 from forecast.forecasting.sample import Points
 
+CONTRADICTION = 5.0
+"""Conventions that leave embeddings out move the FLOPs of small models by up to four; more is worth a word."""
+
 
 def complete_target(target: Target, ladder: Ladder) -> tuple[Target, tuple[str, ...]]:
     """Fill what can be known of a target from what it states and from the ladder; say what was assumed.
@@ -22,15 +25,8 @@ def complete_target(target: Target, ladder: Ladder) -> tuple[Target, tuple[str, 
     Raises:
         UsageError: neither FLOPs nor both of params and tokens are stated, or a number is not positive.
     """
-    for name, value in (("params", target.params), ("tokens", target.tokens), ("flops", target.flops)):
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise UsageError(f"target '{target.name}' has {name}={value}", expected="a positive number")
+    _check(target)
     known = np.isfinite(ladder.params) & np.isfinite(ladder.tokens) & (ladder.tokens > 0) & np.isfinite(ladder.flops)
-    if target.flops is None and (target.params is None or target.tokens is None):
-        raise UsageError(
-            f"target '{target.name}' states neither training FLOPs nor both of parameters and tokens",
-            expected="--flops C, or --params N with --tokens D",
-        )
     notes: list[str] = []
     params, tokens, flops = target.params, target.tokens, target.flops
     if known.any():
@@ -49,14 +45,33 @@ def complete_target(target: Target, ladder: Ladder) -> tuple[Target, tuple[str, 
                 notes.append(
                     f"Only the target's FLOPs are known; {per_param:.3g} tokens per parameter are assumed, as in large runs."
                 )
-            elif params is None and tokens is not None:
+            elif params is not None and tokens is not None:
+                notes += _contradiction(product / (params * tokens))
+            elif tokens is not None:
                 params = product / tokens
-            elif tokens is None and params is not None:
+            elif params is not None:
                 tokens = product / params
     elif flops is None and params is not None and tokens is not None:
         flops = FLOPS_PER_PARAM_TOKEN * params * tokens
         notes.append("Training FLOPs of the target are 6 N D; the ladder does not say how its own were counted.")
     return Target(name=target.name, params=params, tokens=tokens, flops=flops), tuple(notes)
+
+
+def _check(target: Target) -> None:
+    for name, value in (("params", target.params), ("tokens", target.tokens), ("flops", target.flops)):
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise UsageError(f"target '{target.name}' has {name}={value}", expected="a positive number")
+    if target.flops is None and (target.params is None or target.tokens is None):
+        raise UsageError(
+            f"target '{target.name}' states neither training FLOPs nor both of parameters and tokens",
+            expected="--flops C, or --params N with --tokens D",
+        )
+
+
+def _contradiction(factor: float) -> list[str]:
+    if 1 / CONTRADICTION < factor < CONTRADICTION:
+        return []
+    return [f"The target's FLOPs are {factor:.3g} times what its parameters and tokens cost in the largest runs."]
 
 
 def target_points(targets: Sequence[Target]) -> Points:

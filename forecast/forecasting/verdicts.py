@@ -48,8 +48,16 @@ def at_chance(sample: Sample) -> bool:
     return bool(np.all(sample.accuracy[0][ends] < sample.chance + 2.0 * sample.sampling_sd[ends]))
 
 
-def judge(sample: Sample, predictive: Predictive, index: int, target_distance: float) -> Judgement:
-    """Judge point `index` of a prediction."""
+def judge(sample: Sample, predictive: Predictive, index: int, target_distance: float, *, below: float = 0.0) -> Judgement:
+    """Judge point `index` of a prediction.
+
+    Args:
+        sample: what was fitted.
+        predictive: the prediction.
+        index: which of its points.
+        target_distance: how far the point lies beyond the largest run, in log C.
+        below: how far it lies below the smallest run, in log C.
+    """
     ends = run_ends(sample)
     values = sample.accuracy[0][ends]
     scale = float(predictive.scale[index])
@@ -65,18 +73,9 @@ def judge(sample: Sample, predictive: Predictive, index: int, target_distance: f
     if len(ends) < 3:
         fatal.append(f"Only {len(ends)} runs were fitted; a curve through them cannot be checked.")
     doubts += _doubts(sample, predictive, ends, index)
-    span = float(np.ptp(sample.log_flops))
-    if target_distance > 0 and not predictive.origins:
-        doubts.append("No back-test was possible inside these runs, so the interval rests on other families' errors alone.")
-    elif target_distance > BEYOND * predictive.validated and target_distance > 0:
-        doubts.append(
-            f"The target lies {np.exp(target_distance):.3g}x beyond the largest run; back-tests reach only"
-            f" {np.exp(predictive.validated):.3g}x."
-        )
-    if target_distance > max(1.5 * span, np.log(30.0)):
-        fatal.append(
-            f"The target lies {np.exp(target_distance):.3g}x beyond runs that span only {np.exp(span):.3g}x in compute."
-        )
+    too_far, far = _remoteness(sample, predictive, target_distance, below)
+    fatal += too_far
+    doubts += far
     if risk > LIKELY:
         fatal.append(f"An error above 5 points has a probability of {risk:.0%}.")
     elif risk > POSSIBLE:
@@ -93,6 +92,29 @@ def judge(sample: Sample, predictive: Predictive, index: int, target_distance: f
             f" against {100 * naive:.1f} for repeating the last value."
         )
     return Judgement(verdict=Verdict.PREDICTABLE, reasons=tuple(reasons), risk=risk)
+
+
+def _remoteness(sample: Sample, predictive: Predictive, target_distance: float, below: float) -> tuple[list[str], list[str]]:
+    """What speaks against, and what raises doubts about, a target so far beyond or below the runs."""
+    fatal: list[str] = []
+    doubts: list[str] = []
+    span = float(np.ptp(sample.log_flops))
+    if target_distance > 0 and not predictive.origins:
+        doubts.append("No back-test was possible inside these runs, so the interval rests on other families' errors alone.")
+    elif target_distance > BEYOND * predictive.validated and target_distance > 0:
+        doubts.append(
+            f"The target lies {np.exp(target_distance):.3g}x beyond the largest run; back-tests reach only"
+            f" {np.exp(predictive.validated):.3g}x."
+        )
+    if below > max(span, np.log(10.0)):
+        fatal.append(f"The target has {np.exp(below):.3g}x less compute than the smallest run: nothing there was measured.")
+    elif below > np.log(2.0):
+        doubts.append(f"The target has {np.exp(below):.3g}x less compute than the smallest run; back-tests only look upwards.")
+    if target_distance > max(1.5 * span, np.log(30.0)):
+        fatal.append(
+            f"The target lies {np.exp(target_distance):.3g}x beyond runs that span only {np.exp(span):.3g}x in compute."
+        )
+    return fatal, doubts
 
 
 def _errors(predictive: Predictive) -> tuple[float, float]:

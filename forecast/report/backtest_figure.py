@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from forecast.core.errors import UsageError
 from forecast.core.observations import FloatArray
+from forecast.report.figure_file import save_figure
 
 # Okabe & Ito 2008; shapes and dashes differ too, so that the lines are told apart in grey.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
@@ -70,6 +71,4 @@ def draw_backtest(
         axes.grid(visible=True, alpha=0.25, linewidth=0.5)
     figure.suptitle(title, fontsize=10)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
-    return path
+    return save_figure(figure, path)

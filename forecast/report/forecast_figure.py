@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from forecast.core.errors import UsageError
 from forecast.core.forecasts import Curve, Forecast
 from forecast.core.observations import BoolArray, FloatArray, Ladder
+from forecast.report.figure_file import save_figure
 
 # Okabe & Ito 2008 (https://jfly.uni-koeln.de/color/): told apart by the colour-blind, and in grey by lightness and shape.
 BLUE, VERMILION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#666666"
@@ -65,9 +66,7 @@ def draw_forecast(ladder: Ladder, forecast: Forecast, path: Path, *, held_out: L
     figure.suptitle(title + f"\n{forecast.method}, {forecast.verdict.value}", fontsize=10)
     handles, labels = axes[-1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
-    return path
+    return save_figure(figure, path)
 
 
 def _scale(metric: str) -> float:
@@ -78,7 +77,14 @@ def _fan(axes: Axes, curve: Curve, scale: float) -> None:
     for level in sorted(curve.bands, reverse=True):
         lower, upper = curve.bands[level]
         axes.fill_between(
-            curve.x, scale * lower, scale * upper, color=BLUE, alpha=0.16, linewidth=0, label=f"{level:.0%} band", zorder=1
+            curve.x,
+            scale * lower,
+            scale * upper,
+            color=BLUE,
+            alpha=0.42 - 0.32 * level,
+            linewidth=0,
+            label=f"{level:.0%} band",
+            zorder=1,
         )
     axes.plot(curve.x, scale * curve.y, color=BLUE, linewidth=1.6, label="forecast curve", zorder=3)
 

@@ -13,6 +13,7 @@ from forecast.laws import FitResult
 from forecast.laws.envelope import Envelope
 from forecast.laws.isoflop import Parabola
 from forecast.laws.optimal import Frontier, TrainingRuns
+from forecast.report.figure_file import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def draw_optimal(
     _draw_parabolas(left, parabolas, metric)
     _draw_envelope(middle, envelope, metric)
     _draw_contours(right, runs, metric, fit, frontiers, budgets)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def _missing(axes: Axes, title: str, why: str) -> None:

@@ -238,6 +238,9 @@ def predict(
     progress = progress or SilentProgress()
     if holdout is None and not targets:
         raise UsageError("nothing to forecast", expected="--flops, --params with --tokens, --holdout MODEL or --targets FILE")
+    if fit_max_flops is not None and not (np.isfinite(fit_max_flops) and fit_max_flops > 0):
+        raise UsageError(f"--fit-max-flops is {fit_max_flops}", expected="a positive number of training FLOPs")
+    tasks = None if tasks is None else list(dict.fromkeys(tasks))
     ladders = load_ladders(source, tasks=tasks, family=family, num_fewshot=num_fewshot, with_items=True, progress=progress)
     found: list[Prediction] = []
     with progress.stage("forecasting", len(ladders), "tasks") as stage:

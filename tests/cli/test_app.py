@@ -92,3 +92,9 @@ def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, caps
         app_module.main()
     assert stop.value.code == 130
     assert capsys.readouterr().err == "interrupted; what was finished is kept, and the same command continues\n"
+
+
+def test_a_negative_seed_is_a_usage_error(tmp_path: Path) -> None:
+    done = run_forecast("predict", "--seed", "-1", "--flops", "1e20", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -138,3 +138,22 @@ def test_a_target_by_params_and_tokens_is_the_target_by_flops(simulate: Simulate
     by_size, both = forecast_ladder(ladder, [Target(name="a", params=3e9, tokens=6e10), TARGET])
     assert by_size.target.flops == pytest.approx(TARGET.flops)
     assert by_size.accuracy.point == pytest.approx(both.accuracy.point)
+
+
+def test_a_target_below_all_runs_is_never_called_predictable(simulate: Simulate) -> None:
+    ladder = simulate(sizes=6)
+    smallest = float(ladder.flops.min())
+    near, far = (
+        forecast_ladder(ladder, [Target(name="small", flops=smallest / factor)], method="direct")[0] for factor in (5.0, 1e9)
+    )
+    assert near.verdict is not Verdict.PREDICTABLE
+    assert any("less compute than the smallest run" in reason for reason in near.reasons)
+    assert far.verdict is Verdict.NOT_PREDICTABLE
+
+
+def test_a_target_that_contradicts_itself_is_said(simulate: Simulate) -> None:
+    ladder = simulate(sizes=6)
+    target = Target(name="x", params=1e10, tokens=2e11, flops=1e25)
+    assert any(
+        "times what its parameters and tokens cost" in warning for warning in forecast_ladder(ladder, [target])[0].warnings
+    )
