@@ -5,9 +5,11 @@ Identity is a content hash of what defines a thing, so equal things have equal k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from forecast.core.hashing import content_hash
 
 Metadata = Mapping[str, str | int | float | bool | None]
 
@@ -82,6 +84,29 @@ class ItemRecord:
     """Part of the task that the item belongs to, e.g. an MMLU subject."""
     golds: tuple[int, ...] = ()
     """All correct choices where several are (`gold` is the first of them); empty when `gold` is the only one."""
+
+
+def make_item(
+    item_idx: int, prompt: str, choices: tuple[str, ...], scored: Sequence[str], golds: tuple[int, ...]
+) -> ItemRecord:
+    """Build an item and count the characters and UTF-8 bytes of what is scored, delimiters left out.
+
+    `scored` are the texts whose loglikelihoods are asked for: the choices, or the continuation that they share. The
+    first of `golds` is the item's gold.
+
+    >>> make_item(0, "Q:", ("no", "né"), ("no", "né"), (1,)).n_bytes
+    (2, 3)
+    """
+    return ItemRecord(
+        item_idx=item_idx,
+        prompt=prompt,
+        choices=choices,
+        gold=golds[0],
+        golds=golds if len(golds) > 1 else (),
+        prompt_hash=content_hash(prompt),
+        n_chars=tuple(len(text) for text in scored),
+        n_bytes=tuple(len(text.encode("utf-8", errors="surrogatepass")) for text in scored),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

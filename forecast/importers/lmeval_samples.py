@@ -16,7 +16,7 @@ from typing import Any
 
 from forecast.core.errors import InputError
 from forecast.core.hashing import content_hash
-from forecast.core.records import ItemRecord
+from forecast.core.records import ItemRecord, make_item
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def _read_item(place: str, row: Mapping[str, Any], index: int, output_type: str,
     choices_are_contexts = len(set(contexts)) > 1 and len(set(texts)) == 1
     golds = _golds(place, row, texts, values) if output_type == "multiple_choice" else (0,)
     choices = tuple(contexts if choices_are_contexts else texts)
-    item = _item(index, texts[0] if choices_are_contexts else contexts[0], choices, texts, golds)
+    item = make_item(index, texts[0] if choices_are_contexts else contexts[0], choices, texts, golds)
     return SampledItem(item=item, loglikelihoods=values, is_greedy=greedy, unconditional=unconditional, words=None)
 
 
@@ -139,19 +139,6 @@ def _rolling(row: Mapping[str, Any], index: int, text: str, value: float) -> Sam
         n_bytes=(n_bytes,),
     )
     return SampledItem(item=item, loglikelihoods=(value,), is_greedy=(False,), unconditional=(), words=words)
-
-
-def _item(index: int, prompt: str, choices: tuple[str, ...], scored: Sequence[str], golds: tuple[int, ...]) -> ItemRecord:
-    return ItemRecord(
-        item_idx=index,
-        prompt=prompt,
-        choices=choices,
-        gold=golds[0],
-        golds=golds if len(golds) > 1 else (),
-        prompt_hash=content_hash(prompt),
-        n_chars=tuple(len(text) for text in scored),
-        n_bytes=tuple(len(text.encode("utf-8", errors="surrogatepass")) for text in scored),
-    )
 
 
 def _list(place: str, row: Mapping[str, Any], name: str) -> list[Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from forecast.core.errors import InputError, UsageError
 from forecast.core.hashing import content_hash
-from forecast.core.records import ItemRecord, TaskRecord
+from forecast.core.records import ItemRecord, TaskRecord, make_item
 from forecast.scoring.requests import RenderedTask, TextRequest
 
 LM_EVAL_FEWSHOT_SEED = 1234
@@ -135,7 +135,7 @@ def _render_item(task: Any, output_type: str, item_idx: int, doc: Any, shots: in
     if output_type == "loglikelihood_rolling":
         text = _rolling_text(task, doc, context)
         request = TextRequest(item_idx=item_idx, choice_idx=0, context="", continuation=text, rolling=True)
-        return _item(item_idx, prompt="", choices=(text,), scored=(text,), golds=(0,)), [request]
+        return make_item(item_idx, prompt="", choices=(text,), scored=(text,), golds=(0,)), [request]
     if output_type == "loglikelihood":
         return _plain_loglikelihood(task, item_idx, doc, context)
     return _gold_of_generation(task, item_idx, doc, context)
@@ -156,11 +156,12 @@ def _multiple_choice(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[
         continuation = str(task.doc_to_target(doc))
         pairs = [(one, f"{delimiter}{continuation}") for one in context]
         gold = task.doc_to_text(doc)
-        item = _item(item_idx, continuation, tuple(choices), (continuation,) * len(choices), _golds(gold, choices, item_idx))
+        scored = (continuation,) * len(choices)
+        item = make_item(item_idx, continuation, tuple(choices), scored, _golds(gold, choices, item_idx))
     else:
         pairs = [(context, f"{delimiter}{choice}") for choice in choices]
         golds = _golds(task.doc_to_target(doc), choices, item_idx)
-        item = _item(item_idx, context, tuple(choices), tuple(choices), golds)
+        item = make_item(item_idx, context, tuple(choices), tuple(choices), golds)
     asked = [
         TextRequest(item_idx=item_idx, choice_idx=i, context=one, continuation=continuation)
         for i, (one, continuation) in enumerate(pairs)
@@ -195,7 +196,7 @@ def _plain_loglikelihood(task: Any, item_idx: int, doc: Any, context: Any) -> tu
     asked = [
         TextRequest(item_idx=item_idx, choice_idx=i, context=ctx, continuation=cont) for i, (ctx, cont) in enumerate(pairs)
     ]
-    return _item(item_idx, pairs[0][0], texts, texts, _golds(gold, list(texts), item_idx)), asked
+    return make_item(item_idx, pairs[0][0], texts, texts, _golds(gold, list(texts), item_idx)), asked
 
 
 def _gold_of_generation(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[ItemRecord, list[TextRequest]]:
@@ -206,20 +207,7 @@ def _gold_of_generation(task: Any, item_idx: int, doc: Any, context: Any) -> tup
     text = str(gold[0] if isinstance(gold, list | tuple) else gold)
     delimiter = "" if text[:1].isspace() else task.config.target_delimiter
     request = TextRequest(item_idx=item_idx, choice_idx=0, context=str(context), continuation=f"{delimiter}{text}")
-    return _item(item_idx, str(context), (text.lstrip(),), (text.lstrip(),), (0,)), [request]
-
-
-def _item(item_idx: int, prompt: str, choices: tuple[str, ...], scored: tuple[str, ...], golds: tuple[int, ...]) -> ItemRecord:
-    return ItemRecord(
-        item_idx=item_idx,
-        prompt=prompt,
-        choices=choices,
-        gold=golds[0],
-        golds=golds if len(golds) > 1 else (),
-        prompt_hash=content_hash(prompt),
-        n_chars=tuple(len(text) for text in scored),
-        n_bytes=tuple(len(text.encode("utf-8", errors="surrogatepass")) for text in scored),
-    )
+    return make_item(item_idx, str(context), (text.lstrip(),), (text.lstrip(),), (0,)), [request]
 
 
 def _definition(task: Any) -> Any:
