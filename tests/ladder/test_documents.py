@@ -18,7 +18,7 @@ TEXT = "one\ntwo\n<|endoftext|>\n\n<|endoftext|>\nthree é\n"
 def test_text_is_parted_at_end_lines_whatever_its_compression(tmp_path):
     plain, gz, xz = tmp_path / "a.txt", tmp_path / "a.txt.gz", tmp_path / "a.txt.xz"
     plain.write_text(TEXT, encoding="utf-8")
-    gz.write_bytes(gzip.compress(TEXT.encode()))
+    gz.write_bytes(gzip.compress(TEXT.encode(), mtime=0))
     xz.write_bytes(lzma.compress(TEXT.encode()))
     for path in (plain, gz, xz):
         assert list(read_documents(path)) == ["one\ntwo", "three é"]
@@ -39,7 +39,11 @@ def test_bad_utf8_names_file_line_and_byte(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
-    [("cut.txt.gz", gzip.compress(b"x" * 5000)[:-20], "cannot be read"), ("no.parquet", b"nonsense", "cannot be read")],
+    [
+        ("cut.txt.gz", gzip.compress(b"x" * 5000, mtime=0)[:-20], "cannot be read"),
+        ("no.parquet", b"nonsense", "cannot be read"),
+    ],
+    ids=["cut gzip", "not parquet"],
 )
 def test_damaged_files_are_named(tmp_path, name, content, message):
     path = tmp_path / name
