@@ -135,18 +135,18 @@ def _read_split(path: Path) -> Any:
     return datasets.Dataset(table)
 
 
-def load_tasks(
+def find_tasks(
     names: Sequence[str],
     *,
     include_path: Path | None,
     data_dir: Path | None,
     on_notice: Callable[[str], None],
-) -> dict[str, Any]:
-    """Return lm-eval's task objects by name; groups and tags are expanded to their members.
+) -> TaskManager:
+    """Look all names up in lm-eval's index, without loading any data.
 
     Raises:
         UsageError: a name is unknown (the nearest ones are shown).
-        InputError: a folder is missing, or a task's data cannot be read.
+        InputError: a folder is missing, or a definition cannot be read.
     """
     for folder, option in ((include_path, "--include-path"), (data_dir, "--data-dir")):
         if folder is not None and not folder.is_dir():
@@ -154,8 +154,7 @@ def load_tasks(
     _quiet_third_parties()
     manager = _index_tasks(names, include_path, on_notice)
     manager._factory = ItemTolerantFactory() if data_dir is None else MirrorTaskFactory(data_dir, on_notice)
-    tasks: dict[str, Any] = {}
-    for name in dict.fromkeys(names):
+    for name in names:
         if name not in manager.task_index and not Path(name).is_file():
             near = difflib.get_close_matches(name, manager.all_tasks, n=5, cutoff=0.5)
             raise UsageError(
@@ -163,6 +162,17 @@ def load_tasks(
                 expected="a task, group or tag of lm-eval or of --include-path",
                 remedy=f"nearest: {', '.join(near)}" if near else "see `forecast tasks`",
             )
+    return manager
+
+
+def load_tasks(manager: TaskManager, names: Sequence[str]) -> dict[str, Any]:
+    """Return the task objects by name, with their data; groups and tags are expanded to their members.
+
+    Raises:
+        InputError: a task's data cannot be read.
+    """
+    tasks: dict[str, Any] = {}
+    for name in dict.fromkeys(names):
         tasks.update(_load_one(manager, name))
     return tasks
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from forecast.core.errors import ForecastError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.hub import Fetcher
-from forecast.scoring.checkpoint_loading import settle_device, settle_dtype
-from forecast.scoring.quantization import Quantization, settle_quantization
 from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED, render_task
 from forecast.scoring.requests import RenderedTask
-from forecast.scoring.task_source import load_tasks
+from forecast.scoring.task_source import find_tasks, load_tasks
 from forecast.scoring.text_files import render_text_files
 from forecast.store import Store
-from forecast.workflows.evaluate_family import FamilySweep
-from forecast.workflows.evaluate_records import ResultStore, ScoringSettings
+
+if TYPE_CHECKING:
+    from forecast.scoring.quantization import Quantization
+    from forecast.workflows.evaluate_records import ResultStore
 
 _COSTS = (
     "tokens_requested",
@@ -126,6 +127,13 @@ def evaluate(
             expected="at least one of each",
         )
     progress = progress or SilentProgress()
+    texts = render_text_files(text_files, limit=limit, on_notice=progress.notice)
+    manager = find_tasks(tasks, include_path=include_path, data_dir=data_dir, on_notice=progress.notice) if tasks else None
+    # What loads models takes seconds to import: a wrong name is refused before that.
+    from forecast.scoring.checkpoint_loading import settle_device, settle_dtype
+    from forecast.workflows.evaluate_family import FamilySweep
+    from forecast.workflows.evaluate_records import ScoringSettings
+
     settled_device = settle_device(device)
     settings = ScoringSettings(
         dtype=settle_dtype(dtype, settled_device),
@@ -136,10 +144,8 @@ def evaluate(
         backend=backend,
         quantization=_settle_quantization(quantize, backend),
     )
-    rendered = _render_all(
-        tasks, num_fewshot, limit, include_path, data_dir, fewshot_seed, skip_empty=skip_empty, progress=progress
-    )
-    rendered += render_text_files(text_files, limit=limit, on_notice=progress.notice)
+    loaded = load_tasks(manager, tasks) if manager is not None else {}
+    rendered = _render_all(loaded, num_fewshot, limit, fewshot_seed, skip_empty=skip_empty, progress=progress) + texts
     store = store or Store(db)
     failures: list[FailedCheckpoint] = []
     run_ids: list[str] = []
@@ -179,24 +185,23 @@ def _settle_quantization(quantize: str | None, backend: str) -> Quantization | N
             expected="one of them",
             remedy="put the backend's own quantisation into its arguments",
         )
+    from forecast.scoring.quantization import settle_quantization
+
     return settle_quantization(quantize)
 
 
 def _render_all(
-    tasks: Sequence[str],
+    loaded: Mapping[str, Any],
     num_fewshot: int | None,
     limit: int | None,
-    include_path: Path | None,
-    data_dir: Path | None,
     fewshot_seed: int,
     *,
     skip_empty: bool,
     progress: Progress,
 ) -> list[RenderedTask]:
-    if not tasks:
-        return []
-    loaded = load_tasks(tasks, include_path=include_path, data_dir=data_dir, on_notice=progress.notice)
-    rendered = []
+    rendered: list[RenderedTask] = []
+    if not loaded:
+        return rendered
     with progress.stage("prompts", len(loaded), "tasks") as bar:
         for name, task in loaded.items():
             rendered.append(

@@ -19,7 +19,6 @@ from forecast.scoring.requests import RenderedTask
 from forecast.workflows.evaluate_checkpoint import OpenedRun, PlanCache, score_checkpoint
 from forecast.workflows.evaluate_masked import masked_settings, score_masked_checkpoint
 from forecast.workflows.evaluate_records import (
-    BACKEND_SOURCE,
     CheckpointFacts,
     ResultStore,
     ScoringSettings,
@@ -28,7 +27,7 @@ from forecast.workflows.evaluate_records import (
 )
 from forecast.workflows.evaluate_resume import FinishedRuns
 from forecast.workflows.evaluate_through import score_through_backend
-from forecast.workflows.model_names import check_path
+from forecast.workflows.model_names import BACKEND_SOURCE, check_path
 from forecast.workflows.sibling_check import SiblingCheck
 
 

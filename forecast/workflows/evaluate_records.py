@@ -28,21 +28,6 @@ from forecast.scoring.engine import SCORING_VERSION
 from forecast.scoring.flops import matmul_rate
 from forecast.scoring.quantization import Quantization
 
-BACKEND_SOURCE = "lm-eval:"
-"""A request with such a source has no files: a backend's arguments say which model answers."""
-
-
-def request_of_backend(backend: str) -> CheckpointRequest:
-    """The checkpoint that a backend's arguments name by themselves, e.g. a model behind an API.
-
-    >>> request_of_backend("lm-eval:local-completions,model=falcon").model
-    'falcon'
-    """
-    name, *arguments = backend.removeprefix(BACKEND_SOURCE).split(",")
-    named = dict(part.split("=", 1) for part in arguments if "=" in part)
-    model = named.get("model") or named.get("pretrained") or name
-    return CheckpointRequest(source=backend, family=model.split("/")[-1], model=model.split("/")[-1])
-
 
 class ResultStore(Protocol):
     """The part of the store that an evaluation needs."""

@@ -13,6 +13,8 @@ from forecast.catalog.revisions import choose_revisions, final_revision
 from forecast.core.errors import InputError, UsageError
 from forecast.core.records import CheckpointRequest
 
+BACKEND_SOURCE = "lm-eval:"
+"""A request with such a source has no files: a backend's arguments say which model answers."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _STEP_NAME = re.compile(r"(?:^|[-_])step[-_]?(\d+)(?:$|[-_])", re.IGNORECASE)
@@ -57,6 +59,18 @@ def check_path(text: str) -> None:
     if inside:
         remedy = f"e.g. --model {inside[0]}"
         raise InputError(f"'{folder}' is no checkpoint but holds {len(inside)}", expected="one of them", remedy=remedy)
+
+
+def request_of_backend(backend: str) -> CheckpointRequest:
+    """The checkpoint that a backend's arguments name by themselves, e.g. a model behind an API.
+
+    >>> request_of_backend("lm-eval:local-completions,model=falcon").model
+    'falcon'
+    """
+    name, *arguments = backend.removeprefix(BACKEND_SOURCE).split(",")
+    named = dict(part.split("=", 1) for part in arguments if "=" in part)
+    model = named.get("model") or named.get("pretrained") or name
+    return CheckpointRequest(source=backend, family=model.split("/")[-1], model=model.split("/")[-1])
 
 
 def _known_model(name: str, revision: str) -> CheckpointRequest | None:

@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from forecast.cli import main
 from forecast.store import Store
 from forecast.workflows.database import example_queries
 
-TABLE = "family,model,task,params,tokens,acc\nf,small,t,1e8,2e9,0.3\nf,large,t,1e9,2e10,0.5\n"
+Command = Callable[..., int]
 
 
-@pytest.fixture
-def db(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs.csv").write_text(TABLE)
-    assert forecast("import", "runs.csv", "--db", "r.duckdb", "--quiet") == 0
-    capsys.readouterr()
-    return Path("r.duckdb")
-
-
-def forecast(*arguments: str) -> int:
-    """Run the command line in this process and return its exit code."""
-    before = sys.argv
-    sys.argv = ["forecast", *arguments]
-    try:
-        main()
-    except SystemExit as error:
-        return int(error.code or 0)
-    finally:
-        sys.argv = before
-    return 0
-
-
-def test_formats_hold_the_same_rows(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_formats_hold_the_same_rows(forecast: Command, db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     query = "SELECT model, acc, tokens FROM observations ORDER BY acc"
     assert forecast("sql", query, "--db", str(db), "--json") == 0
     rows = json.loads(capsys.readouterr().out)
@@ -52,7 +30,7 @@ def test_formats_hold_the_same_rows(db: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_query_comes_from_a_file_or_from_stdin(
-    db: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    forecast: Command, db: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import io
 
@@ -63,7 +41,7 @@ def test_a_query_comes_from_a_file_or_from_stdin(
         assert json.loads(capsys.readouterr().out) == [{"n": 2}]
 
 
-def test_an_empty_result_is_an_empty_list(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_result_is_an_empty_list(forecast: Command, db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert forecast("sql", "SELECT 1 AS x WHERE false", "--db", str(db), "--json") == 0
     assert json.loads(capsys.readouterr().out) == []
 
@@ -80,7 +58,9 @@ def test_an_empty_result_is_an_empty_list(db: Path, capsys: pytest.CaptureFixtur
         ("ATTACH 'x.duckdb'", 2, "--write"),
     ],
 )
-def test_a_wrong_query_is_one_line(db: Path, capsys: pytest.CaptureFixture[str], query: str, code: int, expected: str) -> None:
+def test_a_wrong_query_is_one_line(
+    forecast: Command, db: Path, capsys: pytest.CaptureFixture[str], query: str, code: int, expected: str
+) -> None:
     assert forecast("sql", query, "--db", str(db)) == code
     captured = capsys.readouterr()
     assert expected in captured.err
@@ -90,7 +70,7 @@ def test_a_wrong_query_is_one_line(db: Path, capsys: pytest.CaptureFixture[str],
     assert not Path("x.csv").exists()
 
 
-def test_changes_need_write_and_are_all_or_nothing(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changes_need_write_and_are_all_or_nothing(forecast: Command, db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert forecast("sql", "CREATE TABLE mine AS SELECT 1 AS a", "--db", str(db), "--write") == 0
     assert forecast("sql", "INSERT INTO mine VALUES (2); INSERT INTO mine VALUES ('x')", "--db", str(db), "--write") == 2
     capsys.readouterr()
@@ -98,7 +78,7 @@ def test_changes_need_write_and_are_all_or_nothing(db: Path, capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out) == [{"n": 1}]
 
 
-def test_every_example_is_listed_and_runs(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_example_is_listed_and_runs(forecast: Command, db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert forecast("sql", "--examples") == 0
     listing = capsys.readouterr().out
     examples = example_queries()
@@ -110,7 +90,7 @@ def test_every_example_is_listed_and_runs(db: Path, capsys: pytest.CaptureFixtur
     assert forecast("sql", "--example", "none-such") == 2
 
 
-def test_missing_foreign_and_newer_files_are_one_line(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_foreign_and_newer_files_are_one_line(forecast: Command, db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import duckdb
 
     assert forecast("sql", "SELECT 1", "--db", "none.duckdb") == 1
@@ -128,7 +108,7 @@ def test_missing_foreign_and_newer_files_are_one_line(db: Path, capsys: pytest.C
     assert "schema version 99; expected at most" in capsys.readouterr().err
 
 
-def test_info_check_compact_and_merge(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_check_compact_and_merge(forecast: Command, db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert forecast("db", "info", "--db", str(db), "--json") == 0
     assert json.loads(capsys.readouterr().out)["imported_observations"] == 2
     assert forecast("db", "check", "--db", str(db), "--json") == 0
@@ -144,7 +124,7 @@ def test_info_check_compact_and_merge(db: Path, capsys: pytest.CaptureFixture[st
     assert "1 observations whose hash is wrong" in capsys.readouterr().out
 
 
-def test_export_of_nothing_and_into_a_used_folder(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_of_nothing_and_into_a_used_folder(forecast: Command, db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert forecast("export", "scores.csv", "--format", "csv", "--db", str(db)) == 1
     assert "nothing is stored yet" in capsys.readouterr().err
     Path("used").mkdir()

@@ -286,9 +286,10 @@ def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float
 def memory(data: Path, shapes: list[str], subjects: int = 57) -> None:
     """Peak memory of this process beyond the weights, MMLU 5-shot of many subjects."""
     from forecast.scoring.rendering import render_task
-    from forecast.scoring.task_source import load_tasks
+    from forecast.scoring.task_source import find_tasks, load_tasks
 
-    tasks = load_tasks(["mmlu"], include_path=None, data_dir=data / "benchmarks", on_notice=print)
+    found = find_tasks(["mmlu"], include_path=None, data_dir=data / "benchmarks", on_notice=print)
+    tasks = load_tasks(found, ["mmlu"])
     rendered = [render_task(task, name=name, num_fewshot=5, limit=None) for name, task in list(tasks.items())[:subjects]]
     requests = [request for one in rendered for request in one.requests]
     model = make_model(shapes[0])

@@ -75,8 +75,7 @@ def evaluate_command(
 ) -> None:
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
     from forecast.hub import Fetcher, parse_bytes
-    from forecast.workflows.evaluate import evaluate
-    from forecast.workflows.evaluate_records import request_of_backend
+    from forecast.workflows.model_names import request_of_backend
     from forecast.workflows.selection import select
 
     requests = (
@@ -96,6 +95,14 @@ def evaluate_command(
         )
     )
     progress = open_progress(quiet=quiet)
+    fetcher = Fetcher(
+        progress=progress,
+        cache_limit_bytes=parse_bytes(cache_limit) if cache_limit else None,
+        trust_remote_code=trust_remote_code or [],
+    )
+    # lm-eval takes a second to import: what was asked for is checked before that.
+    from forecast.workflows.evaluate import evaluate
+
     report = evaluate(
         requests,
         tasks=[name.strip() for name in tasks.split(",") if name.strip()],
@@ -114,11 +121,7 @@ def evaluate_command(
         skip_empty=skip_empty,
         device_map=device_map,
         backend=backend,
-        fetcher=Fetcher(
-            progress=progress,
-            cache_limit_bytes=parse_bytes(cache_limit) if cache_limit else None,
-            trust_remote_code=trust_remote_code or [],
-        ),
+        fetcher=fetcher,
         progress=progress,
     )
     if json_output:
