@@ -6,6 +6,7 @@ little and tries again.
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 import time
@@ -24,6 +25,11 @@ STORAGE_VERSION = "v1.4.0"
 MEMORY_LIMIT = "1600MiB"
 """Of DuckDB's buffers; with what it allocates beside them the process stays under 2 GiB. More is spilled to disk."""
 
+_LOG = logging.getLogger(__name__)
+"""Where waiting is said aloud: without another handler, Python shows warnings on stderr."""
+
+_SILENT_WAIT_S = 2.0
+"""Shards are taken in within a second or two; whoever waits longer wants to know for whom."""
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.25
 
@@ -75,14 +81,25 @@ def attached(path: Path, *, read_only: bool, timeout_s: float) -> Iterator[duckd
 
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path, *, read_only: bool, timeout_s: float) -> None:
     option = "READ_ONLY" if read_only else f"STORAGE_VERSION '{STORAGE_VERSION}'"
-    deadline = time.monotonic() + timeout_s
+    started = time.monotonic()
+    deadline = started + timeout_s
+    told = False
     pause = _FIRST_PAUSE_S
     while True:
         try:
-            connection.execute(f"ATTACH {quote(str(path))} AS store ({option})")
+            # By type: DuckDB would take a CSV for a database in memory, and forget what is written to it.
+            connection.execute(f"ATTACH {quote(str(path))} AS store (TYPE duckdb, {option})")
         except duckdb.Error as error:
             if not is_locked(error) or time.monotonic() >= deadline:
                 raise explain(error, path) from error
+            if not told and time.monotonic() - started >= _SILENT_WAIT_S:
+                told = True
+                _LOG.warning(
+                    "%s is held open by %s; waiting up to %.0f s more for it (Ctrl-C stops waiting, nothing is lost)",
+                    path,
+                    _holder(str(error)),
+                    deadline - time.monotonic(),
+                )
         else:
             return
         time.sleep(min(pause * random.uniform(0.5, 1.5), max(deadline - time.monotonic(), 0.001)))
@@ -95,15 +112,19 @@ def is_locked(error: duckdb.Error) -> bool:
     return "Could not set lock" in text or "file handle conflict" in text
 
 
+def _holder(text: str) -> str:
+    """Name who has the file open, from DuckDB's message."""
+    process = re.search(r"\(PID (\d+)\)", text)
+    return f"process {process.group(1)}" if process else "another part of this process"
+
+
 def explain(error: BaseException, path: Path) -> StoreError:
     """Turn DuckDB's or the system's failure on the results file into one line with a remedy."""
     text = str(error)
     first = " ".join(text.splitlines()[0].split()) if text else type(error).__name__
     if isinstance(error, duckdb.Error) and is_locked(error):
-        holder = re.search(r"\(PID (\d+)\)", text)
-        who = f"process {holder.group(1)}" if holder else "another part of this process"
         return StoreError(
-            f"{path} is held open by {who}",
+            f"{path} is held open by {_holder(text)}",
             expected="the file to be free for a moment",
             remedy="close that program; finished results wait safely beside the file and are taken in by the next command",
         )

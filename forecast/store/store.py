@@ -38,11 +38,11 @@ class Store:
     []
     """
 
-    def __init__(self, path: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(self, path: Path, *, timeout_s: float | None = None) -> None:
         """Name the file; it is opened, created and migrated when something is asked of it."""
         self.path = path
         self._spool = Spool(path)
-        self._timeout_s = timeout_s
+        self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s
         self._known_facts: set[str] = set()
 
     def create(self) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="db")
 
 
-def info(db: DbOption = DEFAULT_DB, json: JsonOption = False) -> None:
+def info(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOption = False) -> None:
     """Counts, sizes and versions."""
     from dataclasses import asdict
 
@@ -36,7 +36,7 @@ def info(db: DbOption = DEFAULT_DB, json: JsonOption = False) -> None:
         stdout_console().print(f"{name.replace('_', ' '):<22} {text}", highlight=False, soft_wrap=True)
 
 
-def check(db: DbOption = DEFAULT_DB, json: JsonOption = False) -> None:
+def check(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOption = False) -> None:
     """Integrity: hashes, orphans, NaN, items missing from a run. Exit code 1 where something is wrong."""
     from forecast.cli.console import print_json, stdout_console
     from forecast.core.errors import EXIT_RUNTIME
@@ -52,7 +52,7 @@ def check(db: DbOption = DEFAULT_DB, json: JsonOption = False) -> None:
         raise typer.Exit(EXIT_RUNTIME)
 
 
-def compact(db: DbOption = DEFAULT_DB, json: JsonOption = False) -> None:
+def compact(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOption = False) -> None:
     """Write the file anew, without the gaps that changes left."""
     from forecast.cli.console import print_json, stdout_console
     from forecast.workflows.database import compact_store
@@ -68,6 +68,7 @@ def merge(
     target: Annotated[Path, typer.Argument(help="Results file that receives; it is created where there is none.")],
     sources: Annotated[list[Path], typer.Argument(help="Results files to take in; they stay as they are.")],
     json: JsonOption = False,
+    _quiet: QuietOption = False,
 ) -> None:
     """Join results files: everything that TARGET lacks comes in from the others, nothing twice."""
     from forecast.cli.console import print_json, stdout_console

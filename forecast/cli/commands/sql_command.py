@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +27,7 @@ def sql_command(
     write: Annotated[bool, typer.Option("--write", help="Allow changes to the results file.")] = False,
     db: DbOption = DEFAULT_DB,
     json: JsonOption = False,
+    _quiet: QuietOption = False,
 ) -> None:
     """Ask the results anything, in SQL; works while an evaluation runs. `forecast sql "SHOW TABLES"` is a start."""
     from forecast.cli.batches import write_batches
