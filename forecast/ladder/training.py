@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from forecast.catalog.training import ScheduleKind
 from forecast.core.errors import CheckpointError
+from forecast.core.memory_reuse import keep_freed_memory
 from forecast.ladder.checkpoints import find_saved, kept_folder, plan_hash
 from forecast.ladder.events import Report, StepsDone
-from forecast.ladder.memory_reuse import keep_freed_memory
 from forecast.ladder.plan import Branch, MemberPlan
 from forecast.ladder.token_cache import TokenCache
 

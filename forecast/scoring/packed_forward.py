@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from forecast.scoring.cpu_products import fast_products, replaceable
 from forecast.scoring.scored_head import ScoredHead
 from forecast.scoring.tree_attention import IMPLEMENTATION, TreeState, UnsupportedAttentionError, tree_state
 from forecast.scoring.tree_batches import Batch
@@ -28,6 +29,7 @@ class PackedModel:
         if reason := _why_unsupported(model, self._trunk, head, self._config):
             raise UnsupportedAttentionError(reason)
         self._head = ScoredHead(head, self._config)
+        self._products = replaceable(self._trunk)
         self._layers = int(self._config.num_hidden_layers)
         self._carried: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -43,7 +45,7 @@ class PackedModel:
         before = self._config._attn_implementation
         self._config._attn_implementation = IMPLEMENTATION
         try:
-            with tree_state(state):
+            with tree_state(state), fast_products(self._products):
                 hidden_TxE = self._trunk(
                     input_ids=torch.from_numpy(batch.tokens)[None].to(embedding.device),
                     position_ids=torch.from_numpy(batch.positions)[None].to(embedding.device),

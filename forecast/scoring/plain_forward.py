@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,13 +34,23 @@ def score_inputs(model: Any, rows: Sequence[PlainInput]) -> tuple[torch.Tensor, 
     tokens_BxT = torch.zeros((len(rows), width), dtype=torch.long)
     for i, row in enumerate(rows):
         tokens_BxT[i, : len(row.inputs)] = torch.from_numpy(np.asarray(row.inputs, dtype=np.int64))
-    logits_BxTxV = model(input_ids=tokens_BxT.to(device), use_cache=False).logits
+    kept_K, arguments = _kept_positions(model, rows, width)
+    logits_BxKxV = model(input_ids=tokens_BxT.to(device), use_cache=False, **arguments).logits
     scores, greedy = [], []
     for i, row in enumerate(rows):
-        target_S = torch.tensor(row.target, device=logits_BxTxV.device)
-        logits_SxV = logits_BxTxV[i, torch.tensor(row.position, device=logits_BxTxV.device)]
+        target_S = torch.tensor(row.target, device=logits_BxKxV.device)
+        where_S = torch.searchsorted(kept_K, torch.tensor(row.position))
+        logits_SxV = logits_BxKxV[i, where_S.to(logits_BxKxV.device)]
         wide_SxV = logits_SxV if logits_SxV.dtype == torch.float64 else logits_SxV.float()
         at_target_S = wide_SxV.gather(1, target_S[:, None])[:, 0]
         scores.append((at_target_S.double() - wide_SxV.logsumexp(-1).double()).cpu())
         greedy.append((wide_SxV.argmax(-1) == target_S).cpu())
     return torch.cat(scores), torch.cat(greedy), len(rows) * width - sum(len(row.inputs) for row in rows)
+
+
+def _kept_positions(model: Any, rows: Sequence[PlainInput], width: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Positions whose logits come back, ascending, and how to ask for them; all where the model cannot be asked."""
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        return torch.arange(width), {}
+    kept_K = torch.tensor(sorted({position for row in rows for position in row.position}))
+    return kept_K, {"logits_to_keep": kept_K}

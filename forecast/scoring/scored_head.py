@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn import functional
+
+from forecast.scoring.cpu_products import linear
 
 _ROWS = {"cpu": 512, "cuda": 4096}
 _VOCABULARY = {"cpu": 2048, "cuda": 32768}
@@ -77,7 +78,7 @@ class ScoredHead:
     def _logits(self, hidden_SxE: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """Logits of a slice of the vocabulary, in at least float32 from the product on."""
         bias = None if self._bias is None else self._bias[start:stop]
-        logits_SxV = functional.linear(hidden_SxE, self.weight[start:stop], bias)
+        logits_SxV = linear(hidden_SxE, self.weight[start:stop], bias)
         if logits_SxV.dtype in (torch.bfloat16, torch.float16):
             logits_SxV = logits_SxV.float()
         if self._scale is not None:
