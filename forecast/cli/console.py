@@ -72,6 +72,10 @@ class TerminalProgress:
         task = self._live.add_task(name, total=total, unit=unit, detail="")
         try:
             yield _BarStage(self._live, task)
+        except Exception:
+            # What went wrong is said in one line; a bar that stopped half-way is no part of it.
+            self._live.live.transient = True
+            raise
         finally:
             self._depth -= 1
             if self._depth == 0:

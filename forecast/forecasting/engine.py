@@ -15,7 +15,7 @@ from forecast.forecasting.predictive import Predictive, calibrate, predict_point
 from forecast.forecasting.preparation import Prepared, choose_metric, prepare
 from forecast.forecasting.registry import get_method
 from forecast.forecasting.rolling_origin import distance
-from forecast.forecasting.targets import complete_target, target_points
+from forecast.forecasting.targets import check_target, complete_target, target_points
 from forecast.forecasting.verdicts import judge
 
 REPLICATES = 64
@@ -48,10 +48,7 @@ def forecast_ladder(
         UsageError: unknown method or metric, a level outside (0, 1), or a target that states too little.
         NotForecastableError: too few usable runs.
     """
-    if not 0.0 < level < 1.0:
-        raise UsageError(f"level is {level}", expected="a number between 0 and 1, e.g. 0.9")
-    if not 0.0 <= recipe_shift < 1.0:
-        raise UsageError(f"recipe shift is {recipe_shift}", expected="a fraction of at least 0, e.g. 0.02 for two points")
+    check_question(targets, method=method, level=level, recipe_shift=recipe_shift)
     prepared = prepare(ladder, metric=choose_metric(ladder, metric))
     names = member_names(prepared.sample, method)
     if method != "auto" and (reason := get_method(method).missing(prepared.sample)) is not None:
@@ -68,6 +65,22 @@ def forecast_ladder(
         _one(prepared, ladder, predictive, k, target, notes, method, level, recipe_shift)
         for k, (target, notes) in enumerate(completed)
     ]
+
+
+def check_question(targets: Sequence[Target], *, method: str, level: float, recipe_shift: float) -> None:
+    """Check what can be checked before any data are read.
+
+    Raises:
+        UsageError: unknown method, a level outside (0, 1), a negative recipe shift, or a target that states too little.
+    """
+    if not 0.0 < level < 1.0:
+        raise UsageError(f"level is {level}", expected="a number between 0 and 1, e.g. 0.9")
+    if not 0.0 <= recipe_shift < 1.0:
+        raise UsageError(f"recipe shift is {recipe_shift}", expected="a fraction of at least 0, e.g. 0.02 for two points")
+    if method != "auto":
+        get_method(method)
+    for target in targets:
+        check_target(target)
 
 
 def _one(

@@ -74,8 +74,12 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
             expected="flops, or params with tokens",
             remedy="import them, or give --flops at evaluation",
         )
-    if (~known & np.isfinite(accuracy)).any():
-        warnings.append(f"{int((~known).sum())} checkpoints have no known training FLOPs and are left out.")
+    untrained = ~known & ((ladder.flops == 0) | (ladder.tokens == 0) | (ladder.step == 0))
+    if (untrained & np.isfinite(accuracy)).any():
+        warnings.append(f"{int(untrained.sum())} untrained checkpoints (step 0) are left out.")
+    unknown = ~known & ~untrained
+    if (unknown & np.isfinite(accuracy)).any():
+        warnings.append(f"{int(unknown.sum())} checkpoints have no known training FLOPs and are left out.")
     if (known & ~np.isfinite(accuracy)).any():
         warnings.append(f"{int((known & ~np.isfinite(accuracy)).sum())} checkpoints have no finite {metric} and are left out.")
     usable &= _late_enough(ladder)

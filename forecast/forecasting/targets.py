@@ -25,7 +25,7 @@ def complete_target(target: Target, ladder: Ladder) -> tuple[Target, tuple[str, 
     Raises:
         UsageError: neither FLOPs nor both of params and tokens are stated, or a number is not positive.
     """
-    _check(target)
+    check_target(target)
     known = np.isfinite(ladder.params) & np.isfinite(ladder.tokens) & (ladder.tokens > 0) & np.isfinite(ladder.flops)
     notes: list[str] = []
     params, tokens, flops = target.params, target.tokens, target.flops
@@ -57,7 +57,12 @@ def complete_target(target: Target, ladder: Ladder) -> tuple[Target, tuple[str, 
     return Target(name=target.name, params=params, tokens=tokens, flops=flops), tuple(notes)
 
 
-def _check(target: Target) -> None:
+def check_target(target: Target) -> None:
+    """Check that a target states enough, in positive numbers.
+
+    Raises:
+        UsageError: it does not.
+    """
     for name, value in (("params", target.params), ("tokens", target.tokens), ("flops", target.flops)):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise UsageError(f"target '{target.name}' has {name}={value}", expected="a positive number")

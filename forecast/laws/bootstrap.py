@@ -21,6 +21,8 @@ from forecast.laws.points import as_columns
 from forecast.laws.result import FitResult
 from forecast.laws.solver import polish
 
+MIN_REPLICATES = 20
+"""Fewer say nothing about an interval's ends."""
 _TOLERANCE = 1e-9
 """Relative decrease still promised: far below the spread between replicates."""
 

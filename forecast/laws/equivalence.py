@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from forecast.core.errors import FitError
+from forecast.core.errors import FitError, UsageError
 from forecast.laws.bootstrap import bootstrap, expanded_tail
 from forecast.laws.law import FloatArray, Law, SoftValue
 from forecast.laws.losses import Loss
@@ -105,12 +105,15 @@ def gain_at(a: Curve, b: Curve, level: float, *, confidence: float) -> Gain:
     """Gain of A over B at a level within the common range.
 
     Raises:
-        FitError: the level is outside the common range.
+        UsageError: the level is outside the common range.
+        FitError: there is none.
     """
     low, high = common_levels(a, b)
     slack = 1e-9 * (high - low)
     if not low - slack <= level <= high + slack:
-        raise FitError(f"level {level:.4g} is outside the common range {low:.4g} to {high:.4g}", remedy="choose a level inside")
+        raise UsageError(
+            f"level {level:.4g} is outside the common range {low:.4g} to {high:.4g}", remedy="choose a level inside"
+        )
     level = float(np.clip(level, low, high))
     log_a, log_b = _inverse(a, a.result.theta, level), _inverse(b, b.result.theta, level)
     count = min(len(a.theta), len(b.theta))

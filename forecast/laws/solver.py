@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from forecast.core.errors import FitError
+from forecast.core.errors import FitError, UsageError
 from forecast.laws.covariance import covariances
 from forecast.laws.identification import find_unidentified
 from forecast.laws.law import Constraints, FloatArray, Law, SoftValue, Space
@@ -80,7 +80,7 @@ def fit(
     used_space = getattr(loss, "space", None) or space or law.space
     points = check_points(law, x, y, loss=loss, space=used_space, sigma=sigma, weights=weights)
     constraints = Constraints(fixed=dict(fixed or {}), soft=dict(soft or {}), bounds=dict(bounds or {}))
-    _check_constraints(law, constraints)
+    check_constraints(law, constraints)
     if isinstance(loss, BetaBinomial) and loss.rho is None:
         from forecast.laws.overdispersion import estimate_rho
 
@@ -104,8 +104,6 @@ def build_objective(
     """Assemble what is minimised; `soft_scale` turns 1 / sd^2 into units of the loss."""
     names = law.names
     free = np.array([index for index, name in enumerate(names) if name not in constraints.fixed], dtype=np.intp)
-    if len(free) == 0:
-        raise FitError("every parameter is fixed", expected="at least one free parameter")
     limits = {p.name: (p.lower, p.upper) for p in law.parameters} | dict(law.domain(points.x, points.y))
     for name, (low, high) in constraints.bounds.items():
         limits[name] = (max(low, limits[name][0]), min(high, limits[name][1]))
@@ -226,19 +224,26 @@ def _conclude(
     )
 
 
-def _check_constraints(law: Law, constraints: Constraints) -> None:
+def check_constraints(law: Law, constraints: Constraints) -> None:
+    """Check what is asked of a law's parameters.
+
+    Raises:
+        UsageError: an unknown parameter, a value outside its domain, or one both fixed and soft; nothing left to fit.
+    """
     for name in [*constraints.fixed, *constraints.soft, *constraints.bounds]:
         if name not in law.names:
-            raise FitError(f"'{law.name}' has no parameter '{name}'", expected=", ".join(law.names))
+            raise UsageError(f"'{law.name}' has no parameter '{name}'", expected=", ".join(law.names))
     for name, value in constraints.fixed.items():
         parameter = law.parameters[law.names.index(name)]
         if not (np.isfinite(value) and parameter.lower <= value <= parameter.upper and (value > 0 or not parameter.log)):
-            raise FitError(f"{name} cannot be held at {value}", expected=f"a value in [{parameter.lower}, {parameter.upper}]")
+            raise UsageError(f"{name} cannot be held at {value}", expected=f"a value in [{parameter.lower}, {parameter.upper}]")
         if name in constraints.soft:
-            raise FitError(f"{name} is both fixed and soft", expected="one of the two")
+            raise UsageError(f"{name} is both fixed and soft", expected="one of the two")
     for name, (low, high) in constraints.bounds.items():
         if not low < high:
-            raise FitError(f"{name} is bounded by [{low}, {high}]", expected="a lower bound below the upper")
+            raise UsageError(f"{name} is bounded by [{low}, {high}]", expected="a lower bound below the upper")
     for name, soft in constraints.soft.items():
         if not (np.isfinite(soft.mean) and np.isfinite(soft.sd) and soft.sd > 0):
-            raise FitError(f"{name} has the soft value {soft.mean} +- {soft.sd}", expected="finite numbers, sd above 0")
+            raise UsageError(f"{name} has the soft value {soft.mean} +- {soft.sd}", expected="finite numbers, sd above 0")
+    if len(constraints.fixed) == len(law.names):
+        raise UsageError("every parameter is fixed", expected="at least one free parameter")

@@ -12,6 +12,7 @@ from forecast.core.observations import ACCURACY_METRICS, FloatArray
 from forecast.laws import Binomial, LeastSquares, Loss, SoftValue, get_law
 from forecast.laws.equivalence import Curve, Gain, fit_curve, gain_at, gain_curve
 from forecast.workflows.measurements import Measurements, Notice, Selection, load_measurements
+from forecast.workflows.options import check_level
 
 _METRICS = (
     "loss",
@@ -73,8 +74,7 @@ def compare_families(
     """
     if family_a == family_b:
         raise UsageError(f"'{family_a}' is compared with itself", expected="two families")
-    if not 0 < level < 1:
-        raise UsageError(f"level {level} cannot be meant", expected="a number between 0 and 1, such as 0.9")
+    check_level(level)
     a = load_measurements(source, replace(selection, family=family_a), notice=notice)
     b = load_measurements(source, replace(selection, family=family_b), notice=lambda _text: None)
     if a.flops_convention != b.flops_convention:

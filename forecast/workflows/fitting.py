@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from forecast.core.observations import FloatArray
 from forecast.laws import (
     BetaBinomial,
     Binomial,
+    Constraints,
     FitResult,
     Huber,
     Law,
@@ -26,7 +27,9 @@ from forecast.laws import (
 )
 from forecast.laws.bootstrap import Bootstrap, bootstrap
 from forecast.laws.profile import profile_interval
+from forecast.laws.solver import check_constraints
 from forecast.workflows.measurements import Measurements, Notice, Selection, load_measurements
+from forecast.workflows.options import check_level, check_replicates
 
 LOSSES = ("least-squares", "huber", "soft-l1", "binomial", "beta-binomial")
 DEFAULT_HUBER = 1e-3
@@ -197,9 +200,11 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
     Raises:
         ForecastError: see `load_measurements`, `choose_columns` and `forecast.laws.fit`.
     """
-    if not 0 < request.level < 1:
-        raise UsageError(f"level {request.level} cannot be meant", expected="a number between 0 and 1, such as 0.95")
     law = get_law(request.law)
+    check_constraints(law, Constraints(fixed=request.fixed, soft=request.soft))
+    check_level(request.level)
+    check_replicates(request.replicates)
+    space = _space(request.space)
     data = load_measurements(source, selection, notice=notice)
     x_columns, y_column = choose_columns(law, data, request)
     needed = [*x_columns.values(), y_column]
@@ -221,7 +226,7 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
         {name: data.column(column) for name, column in x_columns.items()},
         data.column(y_column),
         loss=parse_loss(request.loss, law, items),
-        space=_space(request.space),
+        space=space,
         sigma=_sigma(data, y_column, law, request) if request.use_sem else None,
         fixed=request.fixed,
         soft=request.soft,
@@ -336,52 +341,3 @@ def _constant(result: FitResult, replicates: Bootstrap | None, name: str, level:
         error = result.standard_errors[name]
         lo, hi = profile_interval(result, name, level=level)
     return Constant(name=name, meaning=parameter.meaning, value=value, standard_error=error, lo=lo, hi=hi, role=role)
-
-
-def parse_assignments(texts: Sequence[str], what: str) -> dict[str, str]:
-    """Split `name=value` options.
-
-    Raises:
-        UsageError: an entry has no `=`.
-
-    >>> parse_assignments(["E=1.7"], "--fix")
-    {'E': '1.7'}
-    """
-    found = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip() or not value.strip():
-            raise UsageError(f"{what} {text!r} cannot be read", expected=f"{what} NAME=VALUE")
-        found[name.strip()] = value.strip()
-    return found
-
-
-def parse_soft(texts: Sequence[str]) -> dict[str, SoftValue]:
-    """Read `name=mean:sd` options.
-
-    >>> parse_soft(["ceiling=0.95:0.03"])["ceiling"].sd
-    0.03
-    """
-    found = {}
-    for name, text in parse_assignments(texts, "--soft").items():
-        mean, _, sd = text.partition(":")
-        try:
-            found[name] = SoftValue(mean=float(mean), sd=float(sd))
-        except ValueError:
-            raise UsageError(f"--soft {name}={text} cannot be read", expected="--soft NAME=MEAN:SD") from None
-    return found
-
-
-def parse_fixed(texts: Sequence[str]) -> dict[str, float]:
-    """Read `name=value` options as numbers.
-
-    >>> parse_fixed(["floor=0.25"])
-    {'floor': 0.25}
-    """
-    found = {}
-    for name, text in parse_assignments(texts, "--fix").items():
-        try:
-            found[name] = float(text)
-        except ValueError:
-            raise UsageError(f"--fix {name}={text} cannot be read", expected="a number") from None
-    return found

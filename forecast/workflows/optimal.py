@@ -16,6 +16,7 @@ from forecast.laws.envelope import Envelope, envelope_frontier
 from forecast.laws.isoflop import Parabola, isoflop_frontier
 from forecast.laws.optimal import Frontier, TrainingRuns, parametric_frontier, published_frontier
 from forecast.workflows.measurements import Measurements, Notice, Selection, load_measurements
+from forecast.workflows.options import check_level, check_replicates
 
 APPROACHES = ("1", "2", "3", "llama3")
 _LOSSES = ("loss", "bits_per_byte", "nll_per_byte", "nll_per_char", "nll_per_token", "nll_choice_norm")
@@ -123,6 +124,7 @@ def find_optimum(
         FitError: no approach can be used, with the reason of each.
     """
     _check(budgets, approaches, level)
+    check_replicates(replicates)
     if source is None:
         allocations = [_allocation(frontier, c, level, np.inf, measured=False) for c in budgets for frontier in published()]
         nothing = OptimalDrawing(runs=None, metric="", envelope=None, parabolas=(), fit=None, frontiers=published())
@@ -173,8 +175,7 @@ def _check(budgets: Sequence[float], approaches: Sequence[str], level: float) ->
     for approach in approaches:
         if approach not in APPROACHES:
             raise UsageError(f"there is no approach '{approach}'", expected="any of " + ", ".join(APPROACHES))
-    if not 0 < level < 1:
-        raise UsageError(f"level {level} cannot be meant", expected="a number between 0 and 1, such as 0.9")
+    check_level(level)
 
 
 def training_runs(data: Measurements, metric: str | None, convention: str | None) -> tuple[TrainingRuns, str, str, str]:

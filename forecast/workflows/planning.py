@@ -23,6 +23,9 @@ _RATIO = 10**0.5
 """Compute between neighbouring rungs: half a decade."""
 _LEAST_TARGET, _LARGEST_TARGET = 1e12, 1e30
 """Training FLOPs of a target: from a toy to ten thousand times what anybody has trained."""
+_LEAST_RATIO, _LARGEST_RATIO = 0.01, 1e6
+"""Tokens per parameter: from models that hardly see data to a thousand times what over-trained ones see."""
+_LONGEST_CONTEXT = 100_000_000
 _HEAD = 64
 _ASPECT = 64.0
 """d_model / n_layer, within the flat optimum of Kaplan 2020 (arXiv:2001.08361), figure 5."""
@@ -114,6 +117,11 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
         ForecastError: the runs cannot be read.
     """
     _check(request)
+    if source is None and (selection != Selection() or metric is not None or request.next_budget is not None):
+        raise UsageError(
+            "runs are chosen (--family, --task, --where, --metric or --next-budget), and none are given",
+            remedy="name them with --table or --db",
+        )
     warnings: list[str] = []
     frontier = published_frontier("Besiroglu 2024 (printed constants)", _printed())
     loss_of: tuple[float, ...] | None = tuple(_printed())
@@ -170,15 +178,21 @@ def _check(request: PlanRequest) -> None:
         raise UsageError(f"a fraction of {request.fraction} cannot be meant", expected="above 0 and at most 1, such as 0.01")
     if not 2 <= request.rungs <= 50:
         raise UsageError(f"{request.rungs} rungs cannot be meant", expected="2 to 50")
+    ratio = request.tokens_per_param
+    if ratio is not None and not _LEAST_RATIO <= ratio <= _LARGEST_RATIO:
+        raise UsageError(
+            f"{ratio:g} tokens per parameter cannot be meant", expected=f"{_LEAST_RATIO:g} to {_LARGEST_RATIO:g}, such as 20"
+        )
     for name, value in (
-        ("tokens per parameter", request.tokens_per_param),
         ("FLOP/s", request.flops_per_second),
         ("next budget", request.next_budget),
     ):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise UsageError(f"{name} of {value} cannot be meant", expected="a positive number")
-    if request.n_ctx < 1:
-        raise UsageError(f"a context of {request.n_ctx} tokens cannot be meant")
+    if not 1 <= request.n_ctx <= _LONGEST_CONTEXT:
+        raise UsageError(
+            f"a context of {request.n_ctx} tokens cannot be meant", expected=f"1 to {_LONGEST_CONTEXT:,}, such as 2048"
+        )
 
 
 def _printed() -> list[float]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from forecast.core.errors import InputError, NotForecastableError, UsageError
+from forecast.core.errors import InputError, NotForecastableError, StoreError, UsageError
 from forecast.core.forecasts import Forecast, Target
 from forecast.core.observations import ACCURACY_METRICS, Ladder
 from forecast.core.progress import Progress, SilentProgress
-from forecast.forecasting.engine import forecast_ladder
+from forecast.forecasting.engine import check_question, forecast_ladder
 from forecast.forecasting.preparation import choose_metric
 from forecast.forecasting.provenance import code_version, data_hash
 
@@ -240,6 +241,7 @@ def predict(
         raise UsageError("nothing to forecast", expected="--flops, --params with --tokens, --holdout MODEL or --targets FILE")
     if fit_max_flops is not None and not (np.isfinite(fit_max_flops) and fit_max_flops > 0):
         raise UsageError(f"--fit-max-flops is {fit_max_flops}", expected="a positive number of training FLOPs")
+    check_question(targets, method=method, level=level, recipe_shift=recipe_shift)
     tasks = None if tasks is None else list(dict.fromkeys(tasks))
     ladders = load_ladders(source, tasks=tasks, family=family, num_fewshot=num_fewshot, with_items=True, progress=progress)
     found: list[Prediction] = []
@@ -259,6 +261,22 @@ def predict(
             )
             stage.advance()
     return found
+
+
+def check_saving(db: Path) -> None:
+    """Check that forecasts can be stored in a results file, before they are made.
+
+    Raises:
+        StoreError: it is no results file, or it or its folder cannot be written.
+    """
+    from forecast.store import Store
+
+    folder = db.absolute().parent
+    for path in (folder, db) if db.exists() else (folder,):
+        if not os.access(path, os.W_OK):
+            raise StoreError(f"{path} cannot be written", expected="a results file of your own", remedy="choose another --db")
+    if db.exists():
+        next(Store(db).query("SELECT 1"), None)
 
 
 def save_predictions(found: Sequence[Prediction], db: Path) -> list[str]:

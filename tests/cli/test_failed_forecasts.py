@@ -64,3 +64,12 @@ def test_a_table_of_other_columns_is_refused(forecast: Command, db: Path, error_
     Path("percent.csv").write_text(Path("runs.csv").read_text().replace("0.5", "50"))
     assert forecast(*PREDICT, "--table", "percent.csv", "--quiet") in {1, 2}
     assert "acc" in error_line()
+
+
+def test_a_table_is_no_results_file(forecast: Command, db: Path, error_line: ErrorLine) -> None:
+    before = Path("runs.csv").read_bytes()
+    Path("other.csv").write_bytes(before)
+    for arguments in (("import", "other.csv"), ("report",), ("sql", "SELECT 1")):
+        assert forecast(*arguments, "--db", "runs.csv", "--quiet") == 1
+        assert "runs.csv is no DuckDB file" in error_line()
+        assert Path("runs.csv").read_bytes() == before

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+Command = Callable[..., int]
+ErrorLine = Callable[[], str]
 HEAVY = ("torch", "transformers", "lm_eval", "datasets", "duckdb")
 ASK = """
 import sys
@@ -67,3 +71,70 @@ except UsageError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout == "True False False\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+PREDICT = ("predict", "--flops", "1e22", "--db", "r.duckdb")
+FIT = ("fit", "power-law", "--table", "runs.csv")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((*PREDICT, "--plot", "x.gif"), 2, "cannot draw 'x.gif'; expected a file name ending in .png, .svg, .pdf"),
+        ((*PREDICT, "--plot", "runs.csv/x.png"), 1, "runs.csv is no folder"),
+        ((*PREDICT, "--plot", "locked/x.png"), 1, "locked is not yours to write to"),
+        ((*PREDICT, "--plot", "folder.png"), 1, "is a folder"),
+        ((*PREDICT, "--method", "magic"), 2, "unknown method 'magic'"),
+        ((*PREDICT, "--level", "90"), 2, "level is 90.0"),
+        ((*PREDICT, "--recipe-shift", "-1"), 2, "recipe shift is -1.0"),
+        (("predict", "--flops", "-1"), 2, "flops=-1.0; expected a positive number"),
+        (("predict", "--params", "1e9"), 2, "neither training FLOPs nor both"),
+        (("backtest", "--plot", "x.gif"), 2, "cannot draw 'x.gif'"),
+        (("report", "--db", "r.duckdb", "--out", "locked/r.html"), 1, "locked is not yours to write to"),
+        (("optimal", "-C", "1e22", "--table", "runs.csv", "--plot", "x.gif"), 2, "cannot draw 'x.gif'"),
+        (("optimal", "-C", "1e22", "--table", "runs.csv", "--bootstrap", "3"), 2, "3 bootstrap replicates"),
+        ((*FIT, "--fix", "c=1"), 2, "no parameter 'c'"),
+        ((*FIT, "--fix", "alpha=nan"), 2, "alpha cannot be held at nan"),
+        ((*FIT, "--soft", "c=1:1"), 2, "no parameter 'c'"),
+        ((*FIT, "--soft", "alpha=1:0"), 2, "alpha has the soft value 1.0 +- 0.0"),
+        ((*FIT, "--fix", "A=1", "--fix", "alpha=1"), 2, "every parameter is fixed"),
+        ((*FIT, "--space", "square"), 2, "no residual space 'square'"),
+        ((*FIT, "--bootstrap", "3"), 2, "3 bootstrap replicates; expected 0 for none, or at least 20"),
+    ],
+)
+def test_refused_before_any_data_are_read(
+    forecast: Command,
+    db: Path,
+    error_line: ErrorLine,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    said: str,
+) -> None:
+    readable = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and readable(path, mode))
+    for name in ("locked", "folder.png"):
+        Path(name).mkdir()
+    for module in ("fitting", "optimal"):
+        monkeypatch.setattr(f"forecast.workflows.{module}.load_measurements", lambda *_, **__: pytest.fail("read"))
+    for module in ("predict", "backtest"):
+        monkeypatch.setattr(f"forecast.workflows.{module}.load_ladders", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr("forecast.workflows.report.write_report", lambda *_, **__: pytest.fail("written"))
+    assert forecast(*arguments, "--quiet") == code
+    assert said in error_line()
+
+
+@pytest.mark.parametrize("save_into", ["runs.csv", "none/r.duckdb", "locked.duckdb"])
+def test_a_forecast_that_cannot_be_saved_is_not_made(
+    forecast: Command, db: Path, error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch, save_into: str
+) -> None:
+    readable = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: readable(path, mode) and (mode, Path(path).name) != (os.W_OK, "locked.duckdb")
+    )
+    monkeypatch.setattr("forecast.workflows.predict.load_ladders", lambda *_, **__: pytest.fail("read"))
+    db.rename("locked.duckdb")
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    assert forecast("predict", "--flops", "1e22", "--table", "runs.csv", "--save", "--db", save_into) == 1
+    assert save_into.split("/")[0] in error_line()
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before

@@ -41,6 +41,16 @@ def table(simulate: Simulate, tmp_path: Path) -> Path:
     return _write(simulate(), tmp_path / "table.csv", tasks=("quiz", "riddle"))
 
 
+def test_untrained_checkpoints_are_called_that(simulate: Simulate) -> None:
+    ladder = simulate()
+    flops, tokens, step = ladder.flops.copy(), ladder.tokens.copy(), ladder.step.copy()
+    flops[:2], tokens[:2], step[:2] = 0.0, 0.0, 0.0
+    flops[2], tokens[2] = np.nan, np.nan
+    (found,) = predict_ladder(replace(ladder, flops=flops, tokens=tokens, step=step), [Target(name="t", flops=1e22)])
+    assert "2 untrained checkpoints (step 0) are left out." in found.forecast.warnings
+    assert "1 checkpoints have no known training FLOPs and are left out." in found.forecast.warnings
+
+
 def test_a_held_out_model_is_never_seen(simulate: Simulate) -> None:
     ladder = simulate()
     last = ladder.model[-1]

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from forecast.core.errors import FitError
+from forecast.core.errors import FitError, UsageError
 from forecast.laws import Binomial, FitStatus, LeastSquares, SoftValue, Space, fit, get_law
 
 C = np.geomspace(1e18, 1e22, 10)
@@ -58,13 +58,13 @@ def test_shapes_are_checked(x: object, y: np.ndarray, message: str) -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(FitError, match="no parameter 'F'"):
+    with pytest.raises(UsageError, match="no parameter 'F'"):
         fit(LAW, C, Y, fixed={"F": 1.0})
-    with pytest.raises(FitError, match="E cannot be held at -1"):
+    with pytest.raises(UsageError, match="E cannot be held at -1"):
         fit(LAW, C, Y, fixed={"E": -1.0})
-    with pytest.raises(FitError, match="both fixed and soft"):
+    with pytest.raises(UsageError, match="both fixed and soft"):
         fit(LAW, C, Y, fixed={"E": 1.0}, soft={"E": SoftValue(mean=1.0, sd=0.1)})
-    with pytest.raises(FitError, match="every parameter is fixed"):
+    with pytest.raises(UsageError, match="every parameter is fixed"):
         fit(LAW, C, Y, fixed={"E": 1.0, "A": 1.0, "alpha": 0.1})
     with pytest.raises(FitError, match="weights are 0"):
         fit(LAW, C, Y, weights=np.zeros(10))

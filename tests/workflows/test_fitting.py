@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from forecast.cli.app import build_app
 from forecast.core.errors import ForecastError, InputError, UsageError
 from forecast.laws import get_law
-from forecast.workflows.fitting import FitRequest, fit_law, parse_assignments, parse_fixed, parse_loss, parse_soft
+from forecast.workflows.fitting import FitRequest, fit_law, parse_loss
 from forecast.workflows.measurements import Selection, load_measurements
+from forecast.workflows.options import parse_assignments, parse_fixed, parse_soft
 
 LAW = get_law("chinchilla")
 THETA = LAW.vector(LAW.typical)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forecast.cli.app import build_app
-from forecast.core.errors import FitError, ForecastError, InputError
+from forecast.core.errors import FitError, InputError, UsageError
 from forecast.laws import get_law
 from forecast.workflows.measurements import Selection
 from forecast.workflows.optimal import find_optimum
@@ -111,18 +111,24 @@ def test_printed_constants_need_no_runs() -> None:
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--level", "2"], "level 2"),
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--flops-convention", "measured"], "cannot be counted by 'measured'"),
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--metric", "nll"], "no column 'nll'"),
-        (["optimal", "-C", "1e22", "--csv", "TABLE", "--plot", "x.gif"], "cannot draw x.gif"),
+        (["optimal", "-C", "1e22", "--csv", "TABLE", "--plot", "x.gif"], "cannot draw 'x.gif'"),
         (["plan", "-C", "1e22", "--fraction", "2"], "fraction of 2"),
         (["plan", "-C", "nan"], "target of nan"),
+        (["optimal", "-C", "1e22", "--csv", "TABLE", "--bootstrap", "3"], "3 bootstrap replicates; expected 0 for none, or at"),
         (["plan", "-C", "1e22", "--rungs", "1"], "1 rungs"),
+        (["plan", "-C", "1e22", "--tokens-per-param", "1e-300"], "1e-300 tokens per parameter"),
+        (["plan", "-C", "1e22", "--n-ctx", "10000000000"], "a context of 10000000000 tokens"),
+        (["plan", "-C", "1e22", "--family", "base"], "none are given"),
         (["compare", "base", "base", "--csv", "TABLE"], "compared with itself"),
         (["compare", "base", "other", "--csv", "TABLE"], "no family 'other'"),
+        (["compare", "base", "other", "--csv", "TABLE", "--level", "1"], "level 1"),
     ],
 )
 def test_a_mistake_is_named(table: Path, arguments: list[str], message: str) -> None:
     words = [str(table) if word == "TABLE" else word for word in arguments]
-    with pytest.raises(ForecastError, match=message):
+    with pytest.raises(UsageError, match=message) as caught:
         CliRunner().invoke(build_app(), words, catch_exceptions=False)
+    assert caught.value.exit_code == 2
 
 
 def test_too_few_runs_say_why_for_each_approach(tmp_path: Path) -> None:
@@ -215,7 +221,7 @@ def test_a_family_twice_as_efficient_is_measured(tmp_path: Path) -> None:
             assert gain["ratio"] == pytest.approx(2.0, rel=0.15)
         assert found["gain"]["lo"] > 1.0  # type: ignore[index]
         assert found["verdict"] == "base needs more compute than good"
-    with pytest.raises(FitError, match="outside the common range"):
+    with pytest.raises(UsageError, match="outside the common range"):
         CliRunner().invoke(build_app(), ["compare", "good", "base", "--csv", str(path), "--at", "9"], catch_exceptions=False)
 
 

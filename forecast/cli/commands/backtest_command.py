@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,10 @@ def backtest(
     method: Annotated[str, typer.Option("--method", help="Methods, comma-separated; all when left out.")] = "",
     metric: Annotated[str | None, typer.Option("--metric", help="acc, acc_norm or acc_bytes.")] = None,
     num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw errors and coverage: .png, .svg or .pdf.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", callback=check_figure, help="Draw errors and coverage: .png, .svg or .pdf."),
+    ] = None,
     table: Annotated[Path | None, typer.Option("--table", help="Read a CSV or Parquet table instead of --db.")] = None,
     db: DbOption = DEFAULT_DB,
     json: JsonOption = False,

@@ -40,8 +40,8 @@ def compare(
     """How many times A's compute B needs to equal it, within the range that both were measured in."""
     from forecast.cli.console import open_progress, print_json
     from forecast.workflows.comparison import compare_families
-    from forecast.workflows.fitting import parse_assignments
     from forecast.workflows.measurements import Selection
+    from forecast.workflows.options import parse_assignments
 
     progress = open_progress(quiet=quiet or json)
     found = compare_families(

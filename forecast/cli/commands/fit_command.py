@@ -59,8 +59,9 @@ def fit(
     if not law:
         _list_laws(json)
         return
-    from forecast.workflows.fitting import FitRequest, fit_law, parse_assignments, parse_fixed, parse_soft
+    from forecast.workflows.fitting import FitRequest, fit_law
     from forecast.workflows.measurements import Selection
+    from forecast.workflows.options import parse_assignments, parse_fixed, parse_soft
 
     progress = open_progress(quiet=quiet or json)
     selection = Selection(

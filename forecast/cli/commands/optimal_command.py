@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
     from forecast.workflows.optimal import OptimalDrawing, OptimalReport
@@ -35,7 +36,8 @@ def optimal(
     level: Annotated[float, typer.Option("--level", help="Nominal coverage of the intervals.")] = 0.9,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Replicates over runs.")] = 1000,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw parabolas, envelope and contours: .png, .svg, .pdf.")
+        Path | None,
+        typer.Option("--plot", callback=check_figure, help="Draw parabolas, envelope and contours: .png, .svg, .pdf."),
     ] = None,
     db: DbOption = DEFAULT_DB,
     json: JsonOption = False,
@@ -45,9 +47,9 @@ def optimal(
     """Compute-optimal parameters and tokens at a budget, by three approaches of Hoffmann and by Llama 3's, side by side."""
     from forecast.cli.console import open_progress, print_json
     from forecast.core.errors import UsageError
-    from forecast.workflows.fitting import parse_assignments
     from forecast.workflows.measurements import Selection
     from forecast.workflows.optimal import APPROACHES, find_optimum
+    from forecast.workflows.options import parse_assignments
 
     if published and plot is not None:
         raise UsageError("there are no runs to draw with --published", remedy="leave out --plot")

@@ -46,8 +46,8 @@ def plan(
     """Plan a ladder of small runs for a target budget; given runs, also the next one that sharpens its forecast most."""
     from forecast.cli.console import open_progress, print_json
     from forecast.core.errors import UsageError
-    from forecast.workflows.fitting import parse_assignments
     from forecast.workflows.measurements import Selection
+    from forecast.workflows.options import parse_assignments
     from forecast.workflows.planning import PlanRequest, make_plan
 
     if table is not None and db is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
     from forecast.forecasting.emergence import Emergence
@@ -34,7 +35,10 @@ def predict(
     metric: Annotated[str | None, typer.Option("--metric", help="acc, acc_norm or acc_bytes.")] = None,
     num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
     fit_max_flops: Annotated[float | None, typer.Option("--fit-max-flops", help="Fit on at most so much compute.")] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw both steps: .png, .svg or .pdf.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", callback=check_figure, help="Draw both steps: .png, .svg or .pdf."),
+    ] = None,
     table: Annotated[Path | None, typer.Option("--table", help="Read a CSV or Parquet table instead of --db.")] = None,
     recipe_shift: Annotated[
         float, typer.Option("--recipe-shift", help="What another recipe may move the target by, e.g. 0.02 for two points.")
@@ -51,12 +55,14 @@ def predict(
     """Forecast benchmark accuracy of larger models, with an interval and a verdict."""
     from forecast.cli.console import open_progress, stderr_console
     from forecast.core.forecasts import Target
+    from forecast.workflows.predict import check_saving, read_targets, save_predictions
     from forecast.workflows.predict import predict as run
-    from forecast.workflows.predict import read_targets, save_predictions
 
     wanted = read_targets(targets) if targets is not None else []
     if flops is not None or params is not None or tokens is not None:
         wanted.append(Target(name="target", params=params, tokens=tokens, flops=flops))
+    if save:
+        check_saving(db)
     found = run(
         table or db,
         tasks=[name.strip() for name in task.split(",") if name.strip()] or None,

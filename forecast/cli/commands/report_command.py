@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+from forecast.cli.outputs import check_output
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    out: Annotated[Path, typer.Option("--out", "-o", help="HTML file to write.")] = Path("forecast-report.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", callback=check_output, help="HTML file to write.")] = Path(
+        "forecast-report.html"
+    ),
     task: Annotated[str, typer.Option("--task", "-t", help="Benchmarks, comma-separated; all when left out.")] = "",
     family: Annotated[str, typer.Option("--family", "-f", help="Families, comma-separated; all when left out.")] = "",
     num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
