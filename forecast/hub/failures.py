@@ -119,22 +119,29 @@ def is_transient(error: Exception) -> bool:
     return status_of(error) in _TRANSIENT_STATUS
 
 
-def call(action: Callable[[], Result], *, subject: str, endpoint: str, sleep: Callable[[float], None] = time.sleep) -> Result:
+def call(
+    action: Callable[[], Result],
+    *,
+    subject: str,
+    endpoint: str,
+    sleep: Callable[[float], None] = time.sleep,
+    attempts: int = MAX_ATTEMPTS,
+) -> Result:
     """Run `action`, again after transient failures, and translate what remains.
 
     Raises:
-        HubError: the hub refused, or kept failing for MAX_ATTEMPTS, or asked for a pause above MAX_WAIT_SECONDS.
+        HubError: the hub refused, or kept failing for so many attempts, or asked for a pause above MAX_WAIT_SECONDS.
     """
     import httpx
 
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+    for attempt in range(1, attempts + 1):
         try:
             return action()
         except ForecastError:
             raise
         except (httpx.HTTPError, OSError, ValueError) as error:
             asked = retry_after(error)
-            patience = CONNECT_ATTEMPTS if isinstance(error, httpx.ConnectError) else MAX_ATTEMPTS
+            patience = min(attempts, CONNECT_ATTEMPTS) if isinstance(error, httpx.ConnectError) else attempts
             hopeless = not is_transient(error) or attempt >= patience or (asked or 0.0) > MAX_WAIT_SECONDS
             if hopeless:
                 raise translate(error, subject=subject, endpoint=endpoint) from error

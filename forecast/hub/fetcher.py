@@ -15,7 +15,7 @@ from forecast.hub.background import BackgroundDownload
 from forecast.hub.cache import RepoCache, default_cache_folder, present_bytes, snapshot_bytes
 from forecast.hub.cache_limit import CacheShelf, CheckpointKey
 from forecast.hub.download import Source, download_file
-from forecast.hub.failures import HubUnreachableError, call
+from forecast.hub.failures import MAX_ATTEMPTS, HubUnreachableError, call
 from forecast.hub.listing import Listing, Needed, choose_files, make_listing
 
 _NOTICED_SECONDS = 5.0
@@ -87,6 +87,8 @@ class Fetcher:
         self._background: dict[CheckpointKey, BackgroundDownload] = {}
         self._pinned: dict[CheckpointKey, tuple[str, Needed | None]] = {}
         self._lock = threading.Lock()
+        self._is_silent = False
+        """It did not answer when last asked: it is asked without patience, and what the cache holds is not said again."""
 
     def _wait(self, seconds: float) -> None:
         if seconds >= _NOTICED_SECONDS:
@@ -210,12 +212,18 @@ class Fetcher:
                 subject=_subject(request),
                 endpoint=self._source.endpoint,
                 sleep=self._source.sleep,
+                attempts=1 if self._is_silent else MAX_ATTEMPTS,
             )
         except HubUnreachableError as error:
+            if cached is not None and not self._is_silent:
+                self._progress.notice(
+                    f"{error.found}; taken from the cache as of its last fetch, commit {cached.name[:12]}, and others likewise"
+                )
+            self._is_silent = True
             if cached is None:
                 raise
-            self._progress.notice(f"{error.found}; taken from the cache as of its last fetch, commit {cached.name[:12]}")
             return cached.name, None
+        self._is_silent = False
         listing = make_listing(request.source, info.sha, info.siblings or [])
         cache.write_ref(request.revision or "main", listing.commit)
         return listing.commit, choose_files(listing, remote_code=request.source in self._trusted)

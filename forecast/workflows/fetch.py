@@ -10,6 +10,7 @@ from forecast.core.errors import ForecastError, HubError, PartialResultError, Us
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.hub import Fetcher, FetchPreview
+from forecast.hub.failures import HubUnreachableError
 
 FetchStatus = Literal["present", "fetched", "to fetch", "failed"]
 
@@ -60,7 +61,7 @@ class FetchReport:
 def fetch_checkpoints(
     requests: Sequence[CheckpointRequest], *, fetcher: Fetcher, dry_run: bool = False, progress: Progress | None = None
 ) -> FetchReport:
-    """Fetch checkpoints one after the other; one that fails does not stop the others.
+    """Fetch checkpoints one after the other; one that fails does not stop the others, a silent hub does.
 
     Raises:
         UsageError: nothing to fetch.
@@ -74,8 +75,14 @@ def fetch_checkpoints(
             stage.describe(_name(request))
             try:
                 done.append(_fetch_one(request, fetcher, dry_run=dry_run))
+            except HubUnreachableError as error:
+                # The others would wait for the same silence.
+                untried = len(requests) - len(done) - 1
+                left = f"{untried} more checkpoint{'' if untried == 1 else 's'} not tried" if untried else ""
+                done.append(_failed(request, "; ".join(part for part in (str(error), left) if part)))
+                break
             except ForecastError as error:
-                done.append(_failed(request, error))
+                done.append(_failed(request, str(error)))
                 progress.notice(str(error))
             stage.advance()
     return FetchReport(checkpoints=tuple(done))
@@ -104,7 +111,7 @@ def _row(preview: FetchPreview, *, status: FetchStatus, folder: str) -> FetchedC
     )
 
 
-def _failed(request: CheckpointRequest, error: ForecastError) -> FetchedCheckpoint:
+def _failed(request: CheckpointRequest, error: str) -> FetchedCheckpoint:
     return FetchedCheckpoint(
         model=request.model or request.source,
         source=request.source,
@@ -115,7 +122,7 @@ def _failed(request: CheckpointRequest, error: ForecastError) -> FetchedCheckpoi
         downloaded_bytes=0,
         weights="",
         folder="",
-        error=str(error),
+        error=error,
     )
 
 

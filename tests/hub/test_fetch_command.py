@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -58,6 +60,21 @@ def test_one_failure_among_several_is_exit_3_and_all_is_exit_1(hub, environment,
     unknown = fetch(environment, "--family", "pythai")
     assert unknown.returncode == 2
     assert unknown.stderr.startswith("error: unknown family 'pythai'")
+
+
+@pytest.mark.parametrize("dry_run", [("--dry-run",), ()])
+def test_an_unreachable_hub_is_said_once_and_ends_the_fetch(environment, dry_run: tuple[str, ...]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+    done = fetch(
+        {**environment, "HF_ENDPOINT": endpoint}, "--family", "pythia", "--revisions", "all", "--sizes", "70m", *dry_run
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("cannot be reached") == 1
+    assert re.search(
+        r"error: EleutherAI/pythia-70m@step0: http.* cannot be reached .*; 153 more checkpoints not tried\n$", done.stderr
+    )
 
 
 def test_token_and_offline_mode_come_from_the_environment(hub, environment, files) -> None:

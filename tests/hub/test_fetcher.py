@@ -291,6 +291,14 @@ def test_a_hub_that_went_away_leaves_the_cache_and_says_so(hub, fetcher: Fetcher
     assert stranded.fetch(request()).name == commit
     assert "cannot be reached" in progress.notices[0]
     assert commit[:12] in progress.notices[0]
+    waits: list[float] = []
+    hub.add(REPO, "step2", files)
+    fetcher.fetch(request("step2"))
+    stranded._sleep = waits.append
+    stranded.fetch(request("step2"))
+    with pytest.raises(HubError, match="cannot be reached"):
+        stranded.fetch(request("step3"))
+    assert (len(progress.notices), waits) == (1, [])
 
 
 def test_offline_does_not_take_half_a_checkpoint_for_a_whole(hub, fetcher: Fetcher, files, tmp_path: Path, monkeypatch) -> None:
