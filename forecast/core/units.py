@@ -44,3 +44,30 @@ def training_flops(params: float, tokens: float) -> float:
             expected="params > 0 and tokens >= 0",
         )
     return FLOPS_PER_PARAM_TOKEN * params * tokens
+
+
+def deepseek_flops_per_token(n_layer: int, d_model: int, n_ctx: int) -> float:
+    """M = 72 n_layer d_model^2 + 12 n_layer d_model n_ctx: training FLOPs per token without embeddings, with attention.
+
+    DeepSeek 2024 (arXiv:2401.02954), equation 2; C = M D. The first term is 6 N of a transformer of N = 12 n_layer d_model^2.
+
+    Args:
+        n_layer: layers.
+        d_model: width.
+        n_ctx: tokens of a training sequence.
+
+    >>> deepseek_flops_per_token(30, 4096, 4096)  # the shape of DeepSeek LLM 7B
+    42278584320.0
+    """
+    if min(n_layer, d_model, n_ctx) < 1:
+        raise ForecastError(f"no transformer has {n_layer} layers of width {d_model} on {n_ctx} tokens", expected="at least 1")
+    return 72.0 * n_layer * d_model**2 + attention_flops_per_token(n_layer, d_model, n_ctx)
+
+
+def attention_flops_per_token(n_layer: int, d_model: int, n_ctx: int) -> float:
+    """12 n_layer d_model n_ctx: training FLOPs per token of the attention products (PaLM, arXiv:2204.02311, appendix B).
+
+    >>> attention_flops_per_token(12, 768, 2048)
+    226492416.0
+    """
+    return 12.0 * n_layer * d_model * n_ctx

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forecast.catalog.training import Architecture, MemberRecipe, TrainingRecipe
-from forecast.core.units import FlopsConvention, training_flops
+from forecast.core.units import FlopsConvention, attention_flops_per_token, deepseek_flops_per_token, training_flops
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,16 +48,10 @@ def count_parameters(recipe: TrainingRecipe, member: MemberRecipe, vocabulary: i
     return ParameterCount(total=trunk + embeddings, non_embedding=trunk)
 
 
-def deepseek_flops_per_token(member: MemberRecipe, context_length: int) -> float:
-    """M = 72 n_layer d^2 + 12 n_layer d l, non-embedding FLOPs per token (DeepSeek 2024, arXiv:2401.02954, equation 2)."""
-    d, n = member.hidden_size, member.layers
-    return 72.0 * n * d * d + 12.0 * n * d * context_length
-
-
 def count_flops(recipe: TrainingRecipe, member: MemberRecipe, count: ParameterCount, tokens: float) -> float:
     """Training FLOPs of `tokens` tokens by the card's convention."""
     if recipe.flops_convention is FlopsConvention.DEEPSEEK_MD:
-        return deepseek_flops_per_token(member, recipe.context_length) * tokens
+        return deepseek_flops_per_token(member.layers, member.hidden_size, recipe.context_length) * tokens
     non_embedding = recipe.flops_convention is FlopsConvention.SIX_ND_NON_EMBEDDING
     return training_flops(count.non_embedding if non_embedding else count.total, tokens)
 
@@ -67,7 +61,7 @@ def hardware_flops_per_token(recipe: TrainingRecipe, member: MemberRecipe, count
 
     The convention of PaLM's appendix B (arXiv:2204.02311), which MFU is defined by; the input embedding is a look-up.
     """
-    attention = 12.0 * member.layers * member.hidden_size * recipe.context_length
+    attention = attention_flops_per_token(member.layers, member.hidden_size, recipe.context_length)
     return 6.0 * (count.non_embedding + vocabulary * member.hidden_size) + attention
 
 
@@ -77,39 +71,20 @@ def build_model(recipe: TrainingRecipe, member: MemberRecipe, *, vocabulary: int
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
-    if recipe.architecture is Architecture.GPT_NEOX:
-        return GPTNeoXForCausalLM(
-            GPTNeoXConfig(
-                vocab_size=vocabulary,
-                hidden_size=member.hidden_size,
-                num_hidden_layers=member.layers,
-                num_attention_heads=member.heads,
-                intermediate_size=member.intermediate_size,
-                max_position_embeddings=recipe.context_length,
-                initializer_range=recipe.initializer_range,
-                tie_word_embeddings=recipe.tie_embeddings,
-                bos_token_id=end_token,
-                eos_token_id=end_token,
-                use_cache=False,
-                rope_parameters={
-                    "rope_type": "default",
-                    "rope_theta": 10000.0,
-                    "partial_rotary_factor": recipe.rotary_fraction,
-                },
-            )
-        )
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocabulary,
-            hidden_size=member.hidden_size,
-            num_hidden_layers=member.layers,
-            num_attention_heads=member.heads,
-            intermediate_size=member.intermediate_size,
-            max_position_embeddings=recipe.context_length,
-            initializer_range=recipe.initializer_range,
-            tie_word_embeddings=recipe.tie_embeddings,
-            bos_token_id=end_token,
-            eos_token_id=end_token,
-            use_cache=False,
-        )
-    )
+    stated: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "hidden_size": member.hidden_size,
+        "num_hidden_layers": member.layers,
+        "num_attention_heads": member.heads,
+        "intermediate_size": member.intermediate_size,
+        "max_position_embeddings": recipe.context_length,
+        "initializer_range": recipe.initializer_range,
+        "tie_word_embeddings": recipe.tie_embeddings,
+        "bos_token_id": end_token,
+        "eos_token_id": end_token,
+        "use_cache": False,
+    }
+    if recipe.architecture is Architecture.LLAMA:
+        return LlamaForCausalLM(LlamaConfig(**stated))
+    rotary = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": recipe.rotary_fraction}
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**stated, rope_parameters=rotary))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from forecast.catalog.training import MemberRecipe, Schedule, ScheduleKind, TrainingRecipe
 from forecast.core.errors import InputError
+from forecast.core.units import deepseek_flops_per_token
 from forecast.ladder.architecture import (
     ParameterCount,
     count_flops,
     count_parameters,
-    deepseek_flops_per_token,
     hardware_flops_per_token,
 )
 
@@ -120,7 +120,7 @@ def plan_member(
         InputError: the budget is not one optimiser step.
     """
     context = recipe.context_length
-    compute = deepseek_flops_per_token(member, context) * member.tokens
+    compute = deepseek_flops_per_token(member.layers, member.hidden_size, context) * member.tokens
     batch = max(1, round((member.batch_tokens or deepseek_batch_tokens(compute)) / context))
     steps = round(member.tokens / (batch * context))
     if steps < 1:

@@ -10,7 +10,7 @@ import numpy as np
 
 from forecast.core.errors import FitError, UsageError
 from forecast.core.observations import FloatArray
-from forecast.core.units import FLOPS_PER_PARAM_TOKEN, FlopsConvention
+from forecast.core.units import FLOPS_PER_PARAM_TOKEN, FlopsConvention, deepseek_flops_per_token
 from forecast.laws import FitResult, get_law
 from forecast.laws.envelope import Envelope, envelope_frontier
 from forecast.laws.isoflop import Parabola, isoflop_frontier
@@ -20,6 +20,10 @@ from forecast.workflows.options import check_level, check_replicates
 
 APPROACHES = ("1", "2", "3", "llama3")
 _LOSSES = ("loss", "bits_per_byte", "nll_per_byte", "nll_per_char", "nll_per_token", "nll_choice_norm")
+COUNTED = tuple(
+    kind.value for kind in (FlopsConvention.SIX_ND_TOTAL, FlopsConvention.SIX_ND_NON_EMBEDDING, FlopsConvention.DEEPSEEK_MD)
+)
+"""Conventions that FLOPs can be counted anew by."""
 _CONSTANT_RATIO = 1.05
 """C / (6 N D) within 5 % over all rows: N and C are of one convention."""
 
@@ -187,29 +191,44 @@ def training_runs(data: Measurements, metric: str | None, convention: str | None
     present = [name for name in _LOSSES if name in data.columns]
     name = metric or (present[0] if present else "loss")
     loss = data.column(name)
-    counted = {
-        FlopsConvention.SIX_ND_TOTAL.value: "params",
-        FlopsConvention.SIX_ND_NON_EMBEDDING.value: "params_non_embedding",
-    }
     tokens = data.column("tokens")
     if convention is not None:
-        if convention not in counted:
-            raise UsageError(f"FLOPs cannot be counted by '{convention}' here", expected=" or ".join(counted))
-        column = counted[convention]
-        params = data.column(column)
-        flops = FLOPS_PER_PARAM_TOKEN * params * tokens
-        used = convention
+        params, per_token, kind = _count_anew(data, convention)
+        flops, used = per_token * tokens, convention
     else:
         flops = data.column("flops")
         column, used = _matching_params(data, flops, tokens)
-        params = data.column(column)
+        params, kind = data.column(column), "total" if column == "params" else "non-embedding"
     usable = np.isfinite(loss) & (loss > 0) & np.isfinite(params) & np.isfinite(tokens) & (tokens > 0)
     usable &= np.isfinite(flops) & (flops > 0) & (params > 0)
     rows = np.flatnonzero(usable)
     if len(rows) == 0:
-        raise UsageError(f"{data.source} has no row with {name}, {column}, tokens and FLOPs")
+        raise UsageError(f"{data.source} has no row with {name}, {kind} parameters, tokens and FLOPs")
     runs = TrainingRuns(params=params, tokens=tokens, flops=flops, loss=loss, run=data.runs).take(rows)
-    return runs, name, "total" if column == "params" else "non-embedding", used
+    return runs, name, kind, used
+
+
+def _count_anew(data: Measurements, convention: str) -> tuple[FloatArray, FloatArray, str]:
+    """Parameters, FLOPs per token, and which parameters these are, by a convention that can be counted from a table's columns.
+
+    DeepSeek's C = M D measures size by M alone; here by M / 6, so that C = 6 N D holds as elsewhere.
+    """
+    if convention not in COUNTED:
+        raise UsageError(f"FLOPs cannot be counted by '{convention}' here", expected=" or ".join(COUNTED))
+    if convention == FlopsConvention.SIX_ND_TOTAL.value:
+        params = data.column("params")
+        return params, FLOPS_PER_PARAM_TOKEN * params, "total"
+    if convention == FlopsConvention.SIX_ND_NON_EMBEDDING.value:
+        params = data.column("params_non_embedding")
+        return params, FLOPS_PER_PARAM_TOKEN * params, "non-embedding"
+    shape = [data.column(name) for name in ("n_layer", "d_model", "n_ctx")]
+    per_token = np.array([_per_token(*row) for row in zip(*shape, strict=True)])
+    return per_token / FLOPS_PER_PARAM_TOKEN, per_token, "M / 6"
+
+
+def _per_token(n_layer: float, d_model: float, n_ctx: float) -> float:
+    whole = all(np.isfinite(value) and value >= 1 for value in (n_layer, d_model, n_ctx))
+    return deepseek_flops_per_token(int(n_layer), int(d_model), int(n_ctx)) if whole else float("nan")
 
 
 def _matching_params(data: Measurements, flops: FloatArray, tokens: FloatArray) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from forecast.core.errors import FitError, UsageError
 from forecast.core.observations import FloatArray
-from forecast.core.units import FLOPS_PER_PARAM_TOKEN
+from forecast.core.units import FLOPS_PER_PARAM_TOKEN, deepseek_flops_per_token
 from forecast.laws import Huber, LeastSquares, fit, get_law
 from forecast.laws.design import assess_candidates
 from forecast.laws.optimal import Frontier, TrainingRuns, flops_per_param_token, parametric_frontier, published_frontier
@@ -242,7 +242,7 @@ def _rung(
     n_layer, d_model = transformer_shape(frontier.params(flops))
     params = 12 * n_layer * d_model**2
     tokens = flops / (FLOPS_PER_PARAM_TOKEN * params)
-    deepseek = (72 * n_layer * d_model**2 + 12 * n_layer * d_model * request.n_ctx) * tokens
+    deepseek = deepseek_flops_per_token(n_layer, d_model, request.n_ctx) * tokens
     at = np.array([[deepseek]])
     rate = float(get_law("deepseek-lr").predict(at, hyper[0])[0])
     batch = float(get_law("deepseek-batch").predict(at, hyper[1])[0])

@@ -246,3 +246,27 @@ def test_families_of_two_conventions_are_refused(tmp_path: Path) -> None:
     path.write_text("\n".join([head, *body]) + "\n", encoding="utf-8")
     with pytest.raises(InputError, match="counts FLOPs by"):
         CliRunner().invoke(build_app(), ["compare", "a", "b", "--csv", str(path)], catch_exceptions=False)
+
+
+def test_deepseeks_compute_is_counted_from_shapes(tmp_path: Path) -> None:
+    shapes = [(8, 256), (10, 384), (12, 512), (14, 640), (16, 768), (20, 1024), (24, 1280)]
+    lines = ["family,model,task,params,tokens,loss,n_layer,d_model,n_ctx"]
+    for budget in (1e18, 1e19, 1e20):
+        for n_layer, d_model in shapes:
+            m = 72 * n_layer * d_model**2 + 12 * n_layer * d_model * 4096
+            d = budget / m
+            loss = 1.7 + 400 / (m / 6) ** 0.34 + 400 / d**0.34
+            lines.append(f"f,f{len(lines)},t,{12 * n_layer * d_model**2 + 5e7},{d},{loss},{n_layer},{d_model},4096")
+    path = tmp_path / "shapes.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = run("optimal", "-C", "1e20", "--csv", str(path), "--flops-convention", "deepseek-md", "--bootstrap", "0")
+    assert (found["flops_convention"], found["params_kind"]) == ("deepseek-md", "M / 6")
+    by_name = {entry["approach"]: entry for entry in found["allocations"]}  # type: ignore[attr-defined]
+    best = by_name["Hoffmann 3 (parametric loss)"]
+    assert best["a"] == pytest.approx(0.5, abs=0.01)
+    assert best["params"] * best["tokens"] * 6 == pytest.approx(1e20, rel=1e-6)
+    assert best["params"] == pytest.approx(best["tokens"], rel=0.05)  # A = B and alpha = beta
+    text = path.read_text().replace("n_ctx", "window")
+    (tmp_path / "no_context.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="no column 'n_ctx'"):
+        run("optimal", "-C", "1e20", "--csv", str(tmp_path / "no_context.csv"), "--flops-convention", "deepseek-md")

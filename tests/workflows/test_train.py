@@ -88,6 +88,26 @@ def test_member_that_fits_no_memory_is_named_and_the_others_are_trained(tmp_path
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_member_whose_loss_becomes_nan_is_named_and_the_others_are_kept(tmp_path, inputs, jobs):
+    rates = {"tokens: 5120": "learning_rate: 10, tokens: 5120", "tokens: 2560": "learning_rate: 1.0e-5, tokens: 2560"}
+    text = CARD.replace("  schedule", "  learning_rate_scale: 100\n  schedule")
+    for plain, stated in rates.items():
+        text = text.replace(plain, stated)
+    card = write_card(tmp_path, text)
+    report = train_family(card, inputs, folder=tmp_path / "out", db=tmp_path / "f.duckdb", threads=1, jobs=jobs)
+    assert [path.parent.name for path in report.checkpoints] == ["tiny-a"]
+    assert report.observations == 1
+    assert not list((tmp_path / "out" / "tiny-b").glob("step*"))
+    said = r"1 member\(s\) failed.*'tiny-b': the loss became (nan|inf) at step \d+; .*lower its learning rate \(1e\+03\)"
+    with pytest.raises(PartialResultError, match=said) as caught:
+        report.raise_failures()
+    assert caught.value.exit_code == 3
+    again = train_family(card, inputs, folder=tmp_path / "out", threads=1, jobs=jobs)
+    assert again.skipped == ("tiny-a",)
+    assert set(again.failures) == {"tiny-b"}
+
+
 def test_family_of_which_nothing_could_be_trained_is_a_failure(tmp_path, inputs):
     card = write_card(tmp_path, CARD[: CARD.index("    - {name: tiny-b")] + TOO_LARGE)
     report = train_family(card, inputs, folder=tmp_path / "out", threads=1)

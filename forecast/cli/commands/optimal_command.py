@@ -30,7 +30,7 @@ def optimal(
     metric: Annotated[str | None, typer.Option("--metric", "--y", help="Loss column; `loss` where there is one.")] = None,
     approach: Annotated[list[str] | None, typer.Option("--approach", help="1, 2, 3, llama3; all unless said.")] = None,
     flops_convention: Annotated[
-        str | None, typer.Option("--flops-convention", help="Count C anew: 6nd-total or 6nd-non-embedding.")
+        str | None, typer.Option("--flops-convention", help="Count C anew: 6nd-total, 6nd-non-embedding or deepseek-md.")
     ] = None,
     published: Annotated[bool, typer.Option("--published", help="Printed constants only; reads no runs.")] = False,
     level: Annotated[float, typer.Option("--level", help="Nominal coverage of the intervals.")] = 0.9,
