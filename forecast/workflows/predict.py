@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from forecast.core.progress import Progress, SilentProgress
 from forecast.forecasting.engine import check_question, forecast_ladder
 from forecast.forecasting.preparation import choose_metric
 from forecast.forecasting.provenance import code_version, data_hash
+from forecast.workflows.task_groups import join_tasks, members_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +57,11 @@ def load_ladders(
     if family is not None:
         _require("family", [family], {ladder.family for ladder in ladders})
         ladders = [ladder for ladder in ladders if ladder.family == family]
-    if tasks is not None:
-        _require("task", tasks, {ladder.task for ladder in ladders})
-        ladders = [ladder for ladder in ladders if ladder.task in tasks]
+    known = sorted({ladder.task for ladder in ladders})
+    wanted = {task: members_of(task, known) for task in (tasks if tasks is not None else known)}
+    members = list(dict.fromkeys(name for names in wanted.values() for name in names))
+    _require("task", members, set(known))
+    ladders = [ladder for ladder in ladders if ladder.task in members]
     families = sorted({ladder.family for ladder in ladders})
     if len(families) > 1:
         raise UsageError(
@@ -69,7 +72,15 @@ def load_ladders(
         ladders = [ladder for ladder in ladders if ladder.num_fewshot == num_fewshot]
         if not ladders:
             raise UsageError(f"no results with {num_fewshot} shots on these tasks")
-    return _one_definition_each(ladders, tasks, progress)
+    chosen = _one_definition_each(ladders, members, progress)
+    return [chosen[names[0]] if len(names) == 1 else _join(task, names, chosen, progress) for task, names in wanted.items()]
+
+
+def _join(group: str, names: Sequence[str], chosen: Mapping[str, Ladder], progress: Progress) -> Ladder:
+    joined = join_tasks(group, [chosen[name] for name in names])
+    items = 0 if joined.n_items is None else int(joined.n_items.max())
+    progress.notice(f"{group} is the union of {len(names)} tasks with {items} items, of the checkpoints that answered all")
+    return joined
 
 
 def _read(
@@ -91,7 +102,11 @@ def _read(
         return to_ladders(read_observations(source, notice=progress.notice), notice=progress.notice)
     from forecast.store import Store
 
-    return Store(source).ladders(
+    store = Store(source)
+    if tasks is not None:
+        stored = [row["task"] for part in store.query("SELECT DISTINCT task FROM observations") for row in part.to_pylist()]
+        tasks = list(dict.fromkeys(name for task in tasks for name in members_of(task, stored)))
+    return store.ladders(
         tasks=tasks,
         families=None if family is None else [family],
         num_fewshot=num_fewshot,
@@ -114,12 +129,12 @@ def _require(kind: str, wanted: Sequence[str], known: set[str]) -> None:
             )
 
 
-def _one_definition_each(ladders: list[Ladder], tasks: Sequence[str] | None, progress: Progress) -> list[Ladder]:
+def _one_definition_each(ladders: list[Ladder], tasks: Sequence[str], progress: Progress) -> dict[str, Ladder]:
     by_task: dict[str, list[Ladder]] = {}
     for ladder in ladders:
         by_task.setdefault(ladder.task, []).append(ladder)
-    chosen = []
-    for task in tasks if tasks is not None else sorted(by_task):
+    chosen = {}
+    for task in tasks:
         variants = sorted(by_task[task], key=lambda ladder: -len(set(ladder.model)))
         if len(variants) > 1:
             shots = variants[0].num_fewshot
@@ -127,7 +142,7 @@ def _one_definition_each(ladders: list[Ladder], tasks: Sequence[str] | None, pro
                 f"{task} was measured in {len(variants)} ways that are never mixed; the one with the most runs"
                 f" ({'unknown' if shots is None else shots} shots) is used; --num-fewshot chooses another"
             )
-        chosen.append(variants[0])
+        chosen[task] = variants[0]
     return chosen
 
 

@@ -1,0 +1,101 @@
+"""Benchmarks that lm-eval asks as a group of tasks (MMLU's subjects, BLiMP's paradigms), read as one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from forecast.catalog.benchmarks import benchmark_names, load_benchmark
+from forecast.core.errors import NotForecastableError, UsageError
+from forecast.core.hashing import content_hash
+from forecast.core.observations import FloatArray, ItemMatrix, Ladder
+
+
+def members_of(task: str, known: Collection[str]) -> tuple[str, ...]:
+    """The stored tasks that a name stands for: itself, or `NAME_*` where a card has the name and no results of its own.
+
+    >>> members_of("mmlu", ["mmlu_anatomy", "mmlu_virology", "piqa"])
+    ('mmlu_anatomy', 'mmlu_virology')
+    >>> members_of("piqa", ["piqa", "piqa_hard"])
+    ('piqa',)
+    """
+    if task in known or task not in benchmark_names():
+        return (task,)
+    return tuple(sorted(name for name in known if name.startswith(f"{task}_"))) or (task,)
+
+
+def join_tasks(name: str, members: Sequence[Ladder]) -> Ladder:
+    """One ladder of a group: the checkpoints that answered all its tasks, every item of them counted alike.
+
+    So does lm-eval weigh MMLU's subjects; BLiMP's tasks are of one size.
+
+    Raises:
+        NotForecastableError: no checkpoint answered all tasks, or their numbers of items are not known.
+        UsageError: they were asked with different numbers of shots, or have more items together than the card says: tasks of
+            another benchmark are among them.
+    """
+    positions = [{_checkpoint(ladder, row): row for row in range(len(ladder))} for ladder in members]
+    common = [key for key in positions[0] if all(key in other for other in positions)]
+    taken = [
+        ladder.take(np.array([rows[key] for key in common], np.intp)) for ladder, rows in zip(members, positions, strict=True)
+    ]
+    sizes = np.array([ladder.n_items if ladder.n_items is not None else np.full(len(common), np.nan) for ladder in taken])
+    if not common or not np.all(sizes > 0):
+        raise NotForecastableError(
+            f"no checkpoint has known numbers of items on all {len(members)} tasks of '{name}'",
+            expected="every task of the group for every checkpoint",
+            remedy=f"evaluate --tasks {name}, or name single tasks",
+        )
+    shots = {ladder.num_fewshot for ladder in taken}
+    if len(shots) > 1:
+        raise UsageError(
+            f"the tasks of '{name}' were measured with shots {sorted(map(str, shots))}", remedy="choose --num-fewshot"
+        )
+    together, whole = float(np.max(sizes.sum(axis=0))), load_benchmark(name).items
+    if whole is not None and together > whole:
+        raise UsageError(
+            f"{len(members)} tasks named {name}_* have {together:.0f} items together",
+            expected=f"at most the {whole} of '{name}'",
+            remedy="name the tasks that are meant",
+        )
+    share = sizes / sizes.sum(axis=0)
+
+    def mean(columns: Sequence[FloatArray]) -> FloatArray:
+        return np.asarray((share * np.array(columns)).sum(axis=0))
+
+    first = taken[0]
+    return replace(
+        first,
+        task=name,
+        metrics={key: mean([ladder.metrics[key] for ladder in taken]) for key in first.metrics if _all(taken, key)},
+        sems={
+            key: np.sqrt(((share * np.array([ladder.sems[key] for ladder in taken])) ** 2).sum(axis=0))
+            for key in first.sems
+            if all(key in ladder.sems for ladder in taken)
+        },
+        n_items=sizes.sum(axis=0),
+        chance=float(np.median(mean([np.full(len(common), ladder.chance) for ladder in taken]))),
+        items=_join_items(taken),
+        definition=content_hash([[ladder.task, ladder.definition] for ladder in taken]),
+    )
+
+
+def _checkpoint(ladder: Ladder, row: int) -> tuple[str, str, str]:
+    return ladder.model[row], str(ladder.step[row]), str(ladder.tokens[row])
+
+
+def _all(ladders: Sequence[Ladder], metric: str) -> bool:
+    return all(metric in ladder.metrics for ladder in ladders)
+
+
+def _join_items(ladders: Sequence[Ladder]) -> ItemMatrix | None:
+    found = [ladder.items for ladder in ladders if ladder.items is not None]
+    if len(found) < len(ladders):
+        return None
+    correct, nll = (
+        {key: np.concatenate([part[key] for part in parts], axis=1) for key in parts[0] if all(key in part for part in parts)}
+        for parts in ([items.correct for items in found], [items.nll for items in found])
+    )
+    return ItemMatrix(correct=correct, nll=nll)
