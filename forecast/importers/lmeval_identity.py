@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from forecast.core.errors import InputError
+from forecast.importers.lmeval_json import whole
+
 _MODEL_KEYS = ("pretrained", "model", "path", "engine")
-_STEP = re.compile(r"(?:^|[^a-z])step[_-]?(\d+)(?=\D|$)", re.IGNORECASE)
+_STEP = re.compile(r"(?:^|[^a-z])step[_-]?(\d{1,15})(?=\D|$)", re.IGNORECASE)
+_BEFORE_STEP = re.compile(r"(.+?)(?:[_-]\d+-?shot)?[_-](?:global[_-]?)?step[_-]?\d+$", re.IGNORECASE)
+_ONLY_STEP = re.compile(r"(?:global[_-]?)?step[_-]?\d+", re.IGNORECASE)
 _VERSION_INFIX = re.compile(r"-v\d+(?:\.\d+)?(?=-)")
 
 
@@ -28,20 +33,27 @@ class ModelIdentity:
     @property
     def model(self) -> str:
         """Last part of the name, a version mark inside it left out, e.g. `pythia-v1.1-1.4b` is `pythia-1.4b`."""
-        return _VERSION_INFIX.sub("", Path(self.source).name) or self.source
+        path = Path(self.source)
+        name = path.parent.name if _ONLY_STEP.fullmatch(path.name) else path.name
+        return _VERSION_INFIX.sub("", name) or self.source
 
 
 def parse_model_args(arguments: object) -> dict[str, str]:
-    """Return lm-eval's model arguments, given as a mapping or as `key=value,key=value`.
+    """Return lm-eval's model arguments, given as a mapping, as `key=value,key=value`, or as a bare model name.
 
     >>> parse_model_args("pretrained=EleutherAI/pythia-70m,revision=step1000,dtype=float32")
     {'pretrained': 'EleutherAI/pythia-70m', 'revision': 'step1000', 'dtype': 'float32'}
+    >>> parse_model_args("pythia-70m")
+    {'pretrained': 'pythia-70m'}
     """
     if isinstance(arguments, Mapping):
         return {str(key): str(value) for key, value in arguments.items() if value is not None}
     if not isinstance(arguments, str):
         return {}
-    return dict(part.split("=", 1) for part in arguments.split(",") if "=" in part)  # type: ignore[misc, unused-ignore]
+    if re.fullmatch(r"[\w./-]+", arguments.strip()):
+        return {"pretrained": arguments.strip()}
+    pairs = [part.split("=", 1) for part in arguments.split(",") if "=" in part]
+    return {key.strip(): value.strip(" '\"") for key, value in pairs}
 
 
 def identify(content: Mapping[str, object], path: Path) -> ModelIdentity:
@@ -51,16 +63,17 @@ def identify(content: Mapping[str, object], path: Path) -> ModelIdentity:
     arguments = parse_model_args(config.get("model_args"))
     named = next((arguments[key] for key in _MODEL_KEYS if key in arguments), "")
     source = named or str(content.get("model_name") or "") or _name_from_path(path)
-    revision = arguments.get("revision") or ""
-    if not revision and config.get("model_revision") not in (None, "", "main"):
-        revision = str(config["model_revision"])
-    params = config.get("model_num_parameters")
+    revision = next((str(name) for name in (arguments.get("revision"), config.get("model_revision")) if name), "")
+    # What the branch main holds is what a file without a revision means.
+    revision = "" if revision in ("main", "None") else revision
+    if not (source + revision).isprintable():
+        raise InputError(f"{path}: the model is called {source + revision!r}", expected="a name of printable characters")
     return ModelIdentity(
         source=source,
         revision=revision,
         revision_sha=str(config.get("model_sha") or ""),
         step=find_step(revision) if find_step(revision) is not None else _step_from_path(path, source),
-        params=params if isinstance(params, int) and params > 0 else None,
+        params=whole(config.get("model_num_parameters")) or None,
         dtype=str(config.get("model_dtype") or arguments.get("dtype") or "").removeprefix("torch."),
     )
 
@@ -84,8 +97,13 @@ def _step_from_path(path: Path, source: str) -> int | None:
 
 
 def _name_from_path(path: Path) -> str:
-    """The nearest folder that is not lm-eval's or a collection's, with its `org__model` undone."""
-    for part in reversed(path.parent.parts[-4:]):
-        if part not in ("zero-shot", "five-shot", "results", "output", "out", "evals"):
-            return part.replace("__", "/")
-    return path.stem
+    """The nearest folder that is not lm-eval's or a collection's, with its `org__model` undone; or the file's own name.
+
+    `pythia-70m_step1000.json` names its model; `70m_step1000.json` in a folder `pythia-70m` says less than the folder.
+    """
+    generic = ("zero-shot", "five-shot", "results", "output", "out", "evals")
+    folder = next((part for part in reversed(path.parent.parts[-4:]) if part not in generic), "")
+    named = _BEFORE_STEP.fullmatch(path.stem)
+    if named and not folder.lower().endswith(named.group(1).lower()):
+        return named.group(1).replace("__", "/")
+    return folder.replace("__", "/") or path.stem

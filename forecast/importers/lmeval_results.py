@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any
 
 from forecast.core.errors import InputError
 from forecast.importers.lmeval_identity import ModelIdentity, identify
+from forecast.importers.lmeval_json import parse_json, whole
+from forecast.importers.observation_columns import METRIC_COLUMNS
 
 _PREFERRED_FILTERS = ("none", "flexible-extract", "strict-match")
 
@@ -29,6 +30,8 @@ class StatedTask:
     n_items: int | None
     item_limit: int | None
     """Items asked for, where not all were."""
+    limit_fraction: float | None
+    """Share of the items asked for, where the file says no more than that."""
     config: Mapping[str, Any] | None
     """The task's YAML; None in the old format and for groups."""
 
@@ -50,10 +53,12 @@ class StatedResults:
 def looks_like_results(path: Path) -> bool:
     """Tell whether a JSON file has the outline of an lm-eval results file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = _parse(path)
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and isinstance(content.get("results"), dict) and "versions" in content
+    return (
+        isinstance(content, dict) and isinstance(content.get("results"), dict) and bool({"versions", "config"} & set(content))
+    )
 
 
 def read_results(path: Path) -> StatedResults:
@@ -78,9 +83,14 @@ def read_results(path: Path) -> StatedResults:
     )
 
 
+def _parse(path: Path) -> Any:
+    # Windows editors begin a file with a byte order mark.
+    return parse_json(path.read_text(encoding="utf-8-sig"), names_once=True)
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = _parse(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", expected="an lm-eval results file") from error
     except ValueError as error:
@@ -94,38 +104,49 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _read_task(path: Path, content: Mapping[str, Any], config: Mapping[str, Any], name: str) -> StatedTask:
     stated = content["results"][name]
+    if not name.strip() or not name.isprintable():
+        raise InputError(f"{path}: a task is called {name!r}", expected="a name of printable characters")
     if not isinstance(stated, dict):
         raise InputError(f"{path}: results of {name} are {stated!r}", expected="an object of metrics")
     values = _by_metric(stated)
-    sems = {metric.removesuffix("_stderr"): value for metric, value in values.items() if metric.endswith("_stderr")}
-    metrics = {metric: value for metric, value in values.items() if not metric.endswith("_stderr") and metric != "sample_len"}
-    for metric in ("acc", "acc_norm", "acc_bytes", "exact_match"):
-        if metric in metrics and not 0.0 <= metrics[metric] <= 1.0:
-            raise InputError(
-                f"{path}: {metric} of {name} is {metrics[metric]}", expected="a fraction in [0, 1], not a percentage"
-            )
+    _check_ranges(path, name, values)
+    finite = {metric: value for metric, value in values.items() if math.isfinite(value)}
+    sems = {metric.removesuffix("_stderr"): value for metric, value in finite.items() if metric.endswith("_stderr")}
+    metrics = {metric: value for metric, value in finite.items() if not metric.endswith("_stderr") and metric != "sample_len"}
     counts = _entry(content, "n-samples", name)
     counts = counts if isinstance(counts, dict) else {}
-    effective, original = counts.get("effective"), counts.get("original")
+    effective, original = whole(counts.get("effective")), whole(counts.get("original"))
     task_config = _entry(content, "configs", name)
-    shots = _entry(content, "n-shot", name)
-    if shots is None and isinstance(task_config, dict):
-        shots = task_config.get("num_fewshot")
-    if shots is None:
-        shots = config.get("num_fewshot")
-    seed = config.get("fewshot_seed")
-    limit = config.get("limit")
+    task_config = task_config if isinstance(task_config, dict) else None
+    candidates = (_entry(content, "n-shot", name), (task_config or {}).get("num_fewshot"), config.get("num_fewshot"))
+    shots = next((whole(value) for value in candidates if value is not None), None)
+    version = _entry(content, "versions", name)
+    item_limit, limit_fraction = _limit(config.get("limit"), effective, original)
     return StatedTask(
         task=name,
         metrics=metrics,
         sems=sems,
-        version=str(_entry(content, "versions", name) if _entry(content, "versions", name) is not None else ""),
-        num_fewshot=shots if isinstance(shots, int) else None,
-        fewshot_seed=seed if isinstance(seed, int) and shots else None,
-        n_items=effective if isinstance(effective, int) else None,
-        item_limit=_limit(limit, effective, original),
-        config=task_config if isinstance(task_config, dict) else None,
+        version="" if version is None else str(version),
+        num_fewshot=shots,
+        fewshot_seed=whole(config.get("fewshot_seed")) if shots else None,
+        n_items=effective or None,
+        item_limit=item_limit,
+        limit_fraction=limit_fraction,
+        config=task_config,
     )
+
+
+def _check_ranges(path: Path, task: str, values: Mapping[str, float]) -> None:
+    """Refuse what cannot be in a metric's unit; a metric that laws use has to be a number, too."""
+    for metric, value in values.items():
+        name = metric.removesuffix("_stderr")
+        column = METRIC_COLUMNS.get("acc" if name == "exact_match" else name)
+        if column is None or (metric != name and math.isnan(value)):
+            continue  # one item has no standard error
+        try:
+            column.check(value)
+        except ValueError as error:
+            raise InputError(f"{path}: {metric} of {task} is {value}", expected=str(error)) from None
 
 
 def _entry(content: Mapping[str, Any], key: str, name: str) -> Any:
@@ -133,11 +154,24 @@ def _entry(content: Mapping[str, Any], key: str, name: str) -> Any:
     return table.get(name) if isinstance(table, dict) else None
 
 
-def _limit(limit: object, effective: object, original: object) -> int | None:
-    if isinstance(effective, int) and isinstance(original, int):
-        return effective if effective < original else None
-    # A fraction of an unknown number of items is a limit all the same; its size cannot be told.
-    return int(limit) if isinstance(limit, int | float) and limit >= 1 else None
+def _limit(limit: object, effective: int | None, original: int | None) -> tuple[int | None, float | None]:
+    """Return the number of items asked for, or their share: of an unknown number of items it is all that can be said."""
+    if effective is not None and original is not None:
+        return (effective if effective < original else None), None
+    number = _number(limit)
+    if number is None or not math.isfinite(number) or number <= 0.0:
+        return None, None
+    return (None, number) if number < 1.0 else (whole(limit), None)
+
+
+def _number(value: object) -> float | None:
+    """Return a number, also one that is written as a string; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _by_metric(stated: Mapping[str, Any]) -> dict[str, float]:
@@ -145,9 +179,9 @@ def _by_metric(stated: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, dict[str, float]] = {}
     for key, value in stated.items():
         metric, _, filter_name = key.partition(",")
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if number:
-            found.setdefault(metric, {})[filter_name or "none"] = float(value)
+        number = None if metric == "alias" else _number(value)
+        if number is not None:
+            found.setdefault(metric, {})[filter_name or "none"] = number
     chosen = {}
     for metric, by_filter in found.items():
         preferred = next((name for name in _PREFERRED_FILTERS if name in by_filter), min(by_filter))

@@ -7,16 +7,22 @@ adds a second half of requests without context; generated text has no loglikelih
 from __future__ import annotations
 
 import ast
-import json
+import gzip
 import math
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from forecast.core.errors import InputError
 from forecast.core.hashing import content_hash
 from forecast.core.records import ItemRecord, make_item
+from forecast.importers.lmeval_json import parse_json, whole
+
+_LARGEST_INDEX = 2**31 - 1
+_MOST = 0.01
+"""A loglikelihood is at most 0, but for rounding; more than this is another quantity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +64,18 @@ def read_samples(path: Path, config: Mapping[str, Any] | None) -> SampledTask:
         raise NoLoglikelihoodsError(f"{path.name} holds generated text", expected="loglikelihoods")
     delimiter = config.get("target_delimiter")
     items: dict[int, SampledItem] = {}
+    responses: dict[int, int] = {}
     for place, row in _rows(path):
-        index = row.get("doc_id")
-        if not isinstance(index, int) or index < 0:
-            raise InputError(f"{place}: doc_id is {index!r}", expected="a whole number")
+        index = whole(row.get("doc_id"))
+        if index is None or index > _LARGEST_INDEX:
+            raise InputError(f"{place}: doc_id is {row.get('doc_id')!r}", expected="a whole number")
+        response = hash(str(row.get("resps")))
         if index in items:
-            continue  # the same document under another filter: the raw responses are the same
+            # The same document under another filter: filters change `filtered_resps` alone.
+            if responses[index] != response:
+                raise InputError(f"{place}: document {index} has other responses than above", expected="one answer to each")
+            continue
+        responses[index] = response
         kind = output_type or _guess_type(row)
         output_type = kind
         items[index] = _read_item(place, row, index, kind, delimiter if isinstance(delimiter, str) else " ")
@@ -72,21 +84,31 @@ def read_samples(path: Path, config: Mapping[str, Any] | None) -> SampledTask:
     return SampledTask(path=path, output_type=output_type, items=tuple(items[index] for index in sorted(items)))
 
 
+def find_samples(folder: Path, task: str, date: str) -> Path | None:
+    """Return the samples file of a task, compressed or not; None where there is none."""
+    candidates = [folder / f"samples_{task}_{date}.jsonl{suffix}" for suffix in ("", ".gz")]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _open(path: Path) -> TextIO:
+    return gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig")
+
+
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        with path.open(encoding="utf-8") as lines:
+        with _open(path) as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
                 place = f"{path}, line {number}"
                 try:
-                    row = json.loads(line)
+                    row = parse_json(line)
                 except ValueError as error:
                     raise InputError(f"{place} is no JSON: {error}", remedy="the file may be cut off") from error
                 if not isinstance(row, dict):
                     raise InputError(f"{place} is no object", expected="one JSON object per line")
                 yield place, row
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}", expected="an lm-eval samples file") from error
 
 
@@ -103,6 +125,8 @@ def _read_item(place: str, row: Mapping[str, Any], index: int, output_type: str,
     answers = [_answer(place, response) for response in _list(place, row, "resps")]
     if len(answers) != len(requests):
         raise InputError(f"{place} has {len(requests)} requests and {len(answers)} responses", expected="one for each")
+    if output_type in ("loglikelihood", "loglikelihood_rolling") and len(requests) > 1:
+        raise InputError(f"{place} has {len(requests)} requests", expected=f"one, as the task's output_type is {output_type}")
     if output_type == "loglikelihood_rolling":
         return _rolling(row, index, requests[0][0], answers[0][0])
     unconditional: tuple[float, ...] = ()
@@ -178,10 +202,10 @@ def _answer(place: str, response: Any) -> tuple[float, bool]:
     value, greedy = response if isinstance(response, list) and len(response) == 2 else (response, False)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{place}: a response is {str(response)[:60]!r}", expected="a finite loglikelihood")
+    if not (math.isfinite(number) and number <= _MOST):
+        raise InputError(f"{place}: a response is {str(response)[:60]!r}", expected="a finite loglikelihood, at most 0")
     return number, greedy is True or str(greedy) == "True"
 
 
@@ -220,5 +244,5 @@ def _as_indices(target: object) -> tuple[int, ...] | None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         return (value,)
-    whole = isinstance(value, list) and value and all(isinstance(entry, int) for entry in value)
-    return tuple(sorted(set(value))) if whole else None
+    indices = isinstance(value, list) and value and all(type(entry) is int for entry in value)
+    return tuple(sorted(set(value))) if indices else None

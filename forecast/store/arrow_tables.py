@@ -8,7 +8,6 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from forecast.core.errors import InputError
 from forecast.core.hashing import content_hash
 from forecast.core.observation_rows import ALL_METRICS, ObservationRow
 from forecast.core.records import CheckpointRecord, ItemRecord, RunCounters, RunRecord, RunStatus, ScoredShard, TaskRecord
@@ -197,25 +196,8 @@ def closing_table(
 
 
 def shard_table(shard: ScoredShard) -> pa.Table:
-    """Return a shard as a table, one row per item.
-
-    Raises:
-        InputError: columns of different lengths, or a value that is no finite number.
-    """
+    """Return a checked shard as a table, one row per item."""
     rows = len(shard.item_idx)
-    if not len(shard.loglikelihoods) == len(shard.n_tokens) == len(shard.is_greedy) == rows:
-        raise InputError(f"a shard of run {shard.run_id} has columns of different lengths", expected=f"{rows} entries in each")
-    for item, values, tokens, greedy in zip(shard.item_idx, shard.loglikelihoods, shard.n_tokens, shard.is_greedy, strict=True):
-        if not len(values) == len(tokens) == len(greedy) > 0:
-            raise InputError(
-                f"item {item} of run {shard.run_id} has {len(values)} loglikelihoods and {len(tokens)} token counts"
-            )
-        if not all(-_LARGEST < value < _LARGEST for value in values):
-            raise InputError(
-                f"item {item} of run {shard.run_id} has the loglikelihoods {list(values)}",
-                expected="finite numbers",
-                remedy="check the checkpoint's weights",
-            )
     run_ids = pa.DictionaryArray.from_arrays(pa.array([0] * rows, _I32), pa.array([shard.run_id]))
     columns = [
         run_ids,
@@ -225,10 +207,6 @@ def shard_table(shard: ScoredShard) -> pa.Table:
         pa.array(shard.is_greedy, pa.list_(_FLAG)),
     ]
     return pa.Table.from_arrays(columns, schema=SHARD_SCHEMA)
-
-
-_LARGEST = 1e300
-"""No loglikelihood is larger; infinities and NaN fail the comparison."""
 
 
 def observation_table(rows: Iterable[ObservationRow], *, source: str, batch: int) -> pa.Table:

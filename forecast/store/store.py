@@ -21,7 +21,7 @@ from forecast.store.locking import rows_of
 from forecast.store.maintenance import StoreInfo
 from forecast.store.sessions import is_stored, reading, stored, stored_items, take_in, writing
 from forecast.store.spool import Spool
-from forecast.store.validation import check_task
+from forecast.store.validation import check_shard, check_task
 
 DEFAULT_TIMEOUT_S = 60.0
 """How long a call waits for another program's lock."""
@@ -91,6 +91,7 @@ class Store:
             InputError: a loglikelihood is no finite number, or columns differ in length.
             StoreError: disk full or folder not writable; what was stored before is safe.
         """
+        check_shard(shard)
         if shard.item_idx:
             self._spool.write("shard", shard.run_id, arrow_tables.shard_table(shard))
 

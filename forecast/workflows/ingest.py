@@ -56,7 +56,7 @@ def import_paths(
         StoreError: the results file cannot be written.
     """
     from forecast.store import Store
-    from forecast.store.validation import check_task
+    from forecast.store.validation import check_shard, check_task
     from forecast.workflows.export import is_export, merge_export
 
     store = Store(db)
@@ -70,6 +70,7 @@ def import_paths(
     for content in contents:
         for entry in content.runs:
             check_task(entry.task)
+            check_shard(entry.shard)
     _refuse_contradictions(store, contents)
     for folder in exports:
         merge_export(folder, db)
@@ -108,7 +109,7 @@ def _collect(paths: Sequence[Path], progress: Progress) -> list[Path]:
             if others:
                 progress.notice(f"{path}: {others} JSON files are no lm-eval results and are left out")
             files += found
-        elif path.name.startswith("samples_") and path.suffix == ".jsonl":
+        elif path.name.startswith("samples_") and path.name.endswith((".jsonl", ".jsonl.gz")):
             files.append(_results_of(path))
         elif path.is_file() or is_table(path):
             files.append(path)
@@ -119,7 +120,7 @@ def _collect(paths: Sequence[Path], progress: Progress) -> list[Path]:
 
 def _results_of(samples: Path) -> Path:
     """The results file that was written together with a samples file: they share the date."""
-    date = samples.stem.rsplit("_", 1)[-1]
+    date = samples.name.removesuffix(".gz").removesuffix(".jsonl").rsplit("_", 1)[-1]
     beside = samples.parent / f"results_{date}.json"
     if not beside.is_file():
         raise InputError(f"{samples} has no {beside.name} beside it", expected="the results file that says which model it was")

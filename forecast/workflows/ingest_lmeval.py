@@ -16,7 +16,7 @@ from forecast.core.units import FlopsConvention, training_flops
 from forecast.importers.lmeval_comparison import compare
 from forecast.importers.lmeval_identity import ModelIdentity
 from forecast.importers.lmeval_results import StatedResults, StatedTask
-from forecast.importers.lmeval_samples import NoLoglikelihoodsError, SampledTask, read_samples
+from forecast.importers.lmeval_samples import NoLoglikelihoodsError, SampledTask, find_samples, read_samples
 
 SOURCE = "lm-eval"
 """Source of observations from results files without samples."""
@@ -66,9 +66,8 @@ def read_evaluation(
 
 
 def _samples(results: StatedResults, stated: StatedTask, notice: Callable[[str], None]) -> SampledTask | None:
-    date = results.path.stem.removeprefix("results_")
-    path = results.path.parent / f"samples_{stated.task}_{date}.jsonl"
-    if not path.is_file():
+    path = find_samples(results.path.parent, stated.task, results.path.stem.removeprefix("results_"))
+    if path is None:
         return None
     try:
         return read_samples(path, stated.config)
@@ -173,7 +172,7 @@ def _run(results: StatedResults, stated: StatedTask, samples: SampledTask, check
         output_type=samples.output_type,
         definition_hash=definition_hash,
         version=stated.version,
-        limit=stated.item_limit,
+        limit=stated.item_limit if stated.limit_fraction is None else len(items),
         items=items,
     )
     answers = [[entry.item.item_idx, list(entry.loglikelihoods)] for entry in samples.items]
@@ -220,7 +219,8 @@ def _observation(results: StatedResults, stated: StatedTask, checkpoint: Checkpo
     perplexity = stated.metrics.get("perplexity", stated.metrics.get("ppl"))
     if perplexity is not None and perplexity > 0.0:
         extra["nll_per_target"] = math.log(perplexity)
-    definition = [f"version={stated.version}", f"limit={stated.item_limit or 'none'}", f"backend={results.backend}"]
+    limit = stated.item_limit or stated.limit_fraction or "none"
+    definition = [f"version={stated.version}", f"limit={limit}", f"backend={results.backend}"]
     if results.identity.dtype:
         definition.append(f"dtype={results.identity.dtype}")
     return ObservationRow(

@@ -297,7 +297,7 @@ def test_a_malformed_sample_is_one_sentence_and_nothing_is_imported(tmp_path: Pa
         ("{", "no JSON"),
         ("[]", "no 'results' object"),
         ('{"results": {}}', "no 'results' object"),
-        ('{"results": {"t": {"acc": 63.0}}, "versions": {}}', "not a percentage"),
+        ('{"results": {"t": {"acc": 63.0}}, "versions": {}}', "0.63, not 63"),
         ('{"results": {"t": {"alias": "t"}}, "versions": {}}', "states no metric"),
         ('{"results": {"t": 3}, "versions": {}}', "an object of metrics"),
     ],
