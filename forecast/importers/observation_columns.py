@@ -79,13 +79,29 @@ NUMBER_COLUMNS: dict[str, NumberColumn] = {
     "step": NumberColumn(unit="optimiser steps", whole=True),
     "params": NumberColumn(unit="parameters (7e9, not 7)", lowest=1.0, least_positive=1e3),
     "params_non_embedding": NumberColumn(unit="parameters (7e9, not 7)", lowest=1.0, least_positive=1e3),
-    "tokens": NumberColumn(unit="tokens (3e11, not 300)", least_positive=1e3),
+    "tokens": NumberColumn(unit="tokens (3e11, not 300)"),
     "flops": NumberColumn(unit="FLOPs (3.8e25, neither 25.6 nor 380)", least_positive=1e6),
     "num_fewshot": NumberColumn(unit="examples", whole=True),
     "n_items": NumberColumn(unit="items", lowest=1.0, whole=True),
     "chance": _FRACTION,
     "lr_fraction": NumberColumn(unit="the peak learning rate", highest=1.0 + 1e-9),
 }
+
+_FEW_TOKENS = 1000
+TOKENS_EXPECTED = f"tokens (3e11, not 300): 0, at least {_FEW_TOKENS}, or as few in as many steps as the step says"
+
+
+def are_tokens(tokens: float, step: float | None) -> bool:
+    """Tell whether a number of training tokens can be meant as it stands, and not in billions.
+
+    Few tokens are believed where the training step is stated: every step reads a token at least, and 300 billion tokens
+    take more than 300 steps.
+
+    >>> are_tokens(3e11, None), are_tokens(300, None), are_tokens(300, 143_000), are_tokens(512, 1), are_tokens(1.4, 1)
+    (True, False, False, True, False)
+    """
+    return tokens == 0 or tokens >= _FEW_TOKENS or (step is not None and 1 <= step <= tokens and tokens == int(tokens))
+
 
 TEXT_COLUMNS = ("family", "model", "task", "revision", "flops_convention")
 REQUIRED_COLUMNS = ("family", "model", "task")

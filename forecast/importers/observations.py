@@ -20,6 +20,8 @@ from forecast.importers.observation_columns import (
     NUMBER_COLUMNS,
     REQUIRED_COLUMNS,
     SEM_COLUMNS,
+    TOKENS_EXPECTED,
+    are_tokens,
     is_blank,
     parse_flag,
 )
@@ -168,6 +170,8 @@ def _convention(where: _Place, cells: _Cells) -> str | None:
 def _check_compute(where: _Place, numbers: Mapping[str, float | None]) -> None:
     flops, tokens = numbers["flops"], numbers["tokens"]
     params = numbers["params"] or numbers["params_non_embedding"]
+    if tokens is not None and not are_tokens(tokens, numbers["step"]):
+        raise InputError(f"{where('tokens')}: {tokens:g}", expected=TOKENS_EXPECTED, remedy="nothing was imported")
     if flops is None and (params is None or tokens is None):
         raise InputError(
             f"{where('flops')}: it is blank", expected="flops, or params with tokens", remedy="nothing was imported"

@@ -12,6 +12,7 @@ from forecast.core.observation_rows import ObservationRow
 from forecast.core.progress import Progress
 from forecast.core.records import CheckpointRequest
 from forecast.importers.lmeval_results import looks_like_results, read_results
+from forecast.importers.observation_columns import TOKENS_EXPECTED, are_tokens
 from forecast.importers.tables import is_table
 from forecast.workflows.ingest_lmeval import ImportedRun, read_evaluation
 
@@ -189,12 +190,14 @@ def describe(
     """Return what the user says of the checkpoint, None when nothing.
 
     Raises:
-        UsageError: a number below zero.
+        UsageError: a number below zero, or tokens in another unit.
     """
     numbers = {"step": step, "params": params, "tokens": tokens, "flops": flops}
     for name, value in numbers.items():
         if value is not None and value < 0:
             raise UsageError(f"--{name} is {value}", expected="at least 0")
+    if tokens is not None and not are_tokens(tokens, step):
+        raise UsageError(f"--tokens is {tokens}", expected=TOKENS_EXPECTED)
     if family is None and model is None and all(value is None for value in numbers.values()):
         return None
     request = CheckpointRequest(source="", family=family or "", model=model or "", step=step, params=params)

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from forecast.core.errors import InputError
+from forecast.core.errors import InputError, UsageError
 from forecast.core.progress import SilentProgress
 from forecast.importers.lmeval_results import StatedResults, looks_like_results, read_results
 from forecast.importers.lmeval_samples import SampledTask, read_samples
 from forecast.store import Store
-from forecast.workflows.ingest import import_paths
+from forecast.workflows.ingest import describe, import_paths
 
 STATED = {"acc": 0.4, "acc_stderr": 0.01}
 
@@ -254,3 +254,11 @@ def test_compressed_samples_are_found_beside_their_results(tmp_path: Path) -> No
     samples.write_bytes(whole[:-9])
     with pytest.raises(InputError, match=r"jsonl\.gz cannot be read"):
         import_paths([results], db=tmp_path / "r.duckdb", progress=SilentProgress())
+
+
+def test_tokens_on_the_command_line_are_no_billions() -> None:
+    with pytest.raises(UsageError, match=r"--tokens is 300; expected tokens \(3e11, not 300\)"):
+        describe(tokens=300)
+    few = describe(tokens=512, step=1)
+    assert few is not None
+    assert few.tokens == 512

@@ -89,6 +89,25 @@ def test_a_bad_cell_is_refused_by_row_and_column(tmp_path: Path, cells: str, col
     assert "\n" not in message
 
 
+TOKEN_HEADER = "family,model,task,params,tokens,step,acc"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "step"), [("0", "0"), ("512", "1"), ("999", "999"), ("1000", ""), ("2.1e9", "1000"), ("0", "")]
+)
+def test_few_tokens_are_believed_where_the_step_agrees(tmp_path: Path, tokens: str, step: str) -> None:
+    (row,) = read_observations(write(tmp_path, f"{TOKEN_HEADER}\nf,m,t,1e6,{tokens},{step},0.5\n"))
+    assert row.tokens == float(tokens)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "step"), [("300", ""), ("300", "143000"), ("300", "0"), ("1.4", "1"), ("0.3", ""), ("999", "1000"), ("-1", "1")]
+)
+def test_tokens_in_billions_are_refused(tmp_path: Path, tokens: str, step: str) -> None:
+    with pytest.raises(InputError, match=r"row 1 \(line 2\), column tokens.*3e11, not 300"):
+        read_observations(write(tmp_path, f"{TOKEN_HEADER}\nf,m,t,1e9,{tokens},{step},0.5\n"))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
