@@ -32,6 +32,10 @@ class ImportReport:
     """Rows without items."""
     disagreements: tuple[str, ...]
     """Where a file's aggregates are not what its own samples give."""
+    exports: int
+    """Folders that this program exported."""
+    items_merged: int
+    """Item results that were new in them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +77,7 @@ def import_paths(
             check_task(entry.task)
             check_shard(entry.shard)
     _refuse_contradictions(store, contents)
-    for folder in exports:
-        merge_export(folder, db)
+    items_merged = sum(merge_export(folder, db) for folder in exports)
     items = 0
     with progress.stage("store", len(contents), "files") as stage:
         for content in contents:
@@ -87,11 +90,13 @@ def import_paths(
     for sentence in disagreements:
         progress.notice(sentence)
     return ImportReport(
-        files=len(files) + len(exports),
+        files=len(files),
         runs=sum(len(content.runs) for content in contents),
         items=items,
         observations=sum(len(content.observations) for content in contents),
         disagreements=disagreements,
+        exports=len(exports),
+        items_merged=items_merged,
     )
 
 

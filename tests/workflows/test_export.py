@@ -53,13 +53,14 @@ def test_export_import_export_is_identical(filled: Store, tmp_path: Path) -> Non
     export_store(filled.path, tmp_path / "first", form="parquet")
     assert (tmp_path / "first" / "item_scores" / "family=toy" / "task=odd%2Fna%20me").is_dir()
     empty = tmp_path / "empty.duckdb"
-    import_paths([tmp_path / "first"], db=empty, progress=SilentProgress())
+    report = import_paths([tmp_path / "first"], db=empty, progress=SilentProgress())
+    assert (report.files, report.exports, report.items_merged) == (0, 1, filled.info().item_scores)
     export_store(empty, tmp_path / "second", form="parquet")
     first, second = bytes_of(tmp_path / "first"), bytes_of(tmp_path / "second")
     assert first == second
     assert len(first) == 4 + 2 + 4 + 2
     assert Store(empty).score_rows() == filled.score_rows()
-    import_paths([tmp_path / "first"], db=empty, progress=SilentProgress())
+    assert import_paths([tmp_path / "first"], db=empty, progress=SilentProgress()).items_merged == 0
     assert Store(empty).info().item_scores == filled.info().item_scores
     assert Store(empty).problems() == []
 

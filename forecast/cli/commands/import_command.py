@@ -39,9 +39,13 @@ def import_command(
     if json:
         print_json(report)
         return
-    stdout_console().print(
-        f"{report.files} files: {report.runs} runs with {report.items} items, {report.observations} observations without items",
-        highlight=False,
-    )
+    if report.exports:
+        stdout_console().print(f"{report.exports} exports: {report.items_merged:,} item results added", highlight=False)
+    if report.files:
+        stdout_console().print(
+            f"{report.files} files: {report.runs} runs with {report.items} items, "
+            f"{report.observations} observations without items",
+            highlight=False,
+        )
     if report.disagreements:
         stdout_console().print(f"{len(report.disagreements)} aggregates disagree with their samples", highlight=False)
