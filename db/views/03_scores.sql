@@ -1,6 +1,6 @@
--- Per run: means over its items with their standard errors, sample standard deviation / sqrt(n) as in lm-eval.
--- For rolling text the means are per unit of text, sum(nll) / sum(units), as perplexity needs; their standard error is the
--- ratio estimator's, sqrt(sum((y - R x)^2) / (n (n - 1))) / mean(x).
+-- Per run: means over the items that have the metric (not every item has several choices) with their standard errors, sample
+-- standard deviation / sqrt(n) as in lm-eval. For rolling text the means are per unit of text, sum(nll) / sum(units), as
+-- perplexity needs; their standard error is the ratio estimator's, sqrt(sum((y - R x)^2) / (n (n - 1))) / mean(x).
 
 -- A sum that is the same to the last bit in whatever order rows arrive and threads add: in units of 2^-60, as whole numbers.
 -- Exact for every double of at least 2^-8, and off by less than 2^-61 below; it holds up to 10^20.
@@ -19,6 +19,7 @@ CREATE OR REPLACE VIEW run_sums AS
 SELECT
     run_key,
     count(*) AS n_items,
+    count(nll_per_token) AS n_token, count(nll_choice_norm) AS n_norm, count(margin) AS n_margin,
     exact_sum(n_golds / n_choices) AS chances,
     exact_sum(nll_gold) AS nll, exact_sum(nll_gold * nll_gold) AS nll_sq,
     exact_sum(nll_per_char) AS char, exact_sum(nll_per_char * nll_per_char) AS char_sq,
@@ -73,17 +74,17 @@ SELECT
         ELSE sem_of(s.byte, s.byte_sq, s.n_items) END AS nll_per_byte_sem,
     nll_per_byte / ln(2) AS bits_per_byte,
     nll_per_byte_sem / ln(2) AS bits_per_byte_sem,
-    CASE WHEN rolling THEN s.nll / x.tokens ELSE mean_of(s.token, s.n_items) END AS nll_per_token,
+    CASE WHEN rolling THEN s.nll / x.tokens ELSE mean_of(s.token, s.n_token) END AS nll_per_token,
     CASE WHEN rolling THEN ratio_sem_of(s.nll_sq, x.nll_tokens, x.tokens_sq, s.nll, x.tokens, s.n_items)
-        ELSE sem_of(s.token, s.token_sq, s.n_items) END AS nll_per_token_sem,
+        ELSE sem_of(s.token, s.token_sq, s.n_token) END AS nll_per_token_sem,
     mean_of(s.nll, s.n_items) AS nll_gold,
     sem_of(s.nll, s.nll_sq, s.n_items) AS nll_gold_sem,
-    mean_of(s.norm, s.n_items) AS nll_choice_norm,
-    sem_of(s.norm, s.norm_sq, s.n_items) AS nll_choice_norm_sem,
-    mean_of(s.p, s.n_items) AS p_gold,
-    sem_of(s.p, s.p_sq, s.n_items) AS p_gold_sem,
-    mean_of(s.margin, s.n_items) AS margin,
-    sem_of(s.margin, s.margin_sq, s.n_items) AS margin_sem,
+    mean_of(s.norm, s.n_norm) AS nll_choice_norm,
+    sem_of(s.norm, s.norm_sq, s.n_norm) AS nll_choice_norm_sem,
+    mean_of(s.p, s.n_norm) AS p_gold,
+    sem_of(s.p, s.p_sq, s.n_norm) AS p_gold_sem,
+    mean_of(s.margin, s.n_margin) AS margin,
+    sem_of(s.margin, s.margin_sq, s.n_margin) AS margin_sem,
     mean_of(s.correct, s.n_items) AS acc,
     sem_of(s.correct::DOUBLE, s.correct, s.n_items) AS acc_sem,
     mean_of(s.correct_norm, s.n_items) AS acc_norm,

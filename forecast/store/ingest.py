@@ -187,8 +187,8 @@ def _runs_with_repeats(connection: duckdb.DuckDBPyConnection, items: Mapping[int
     """Return the runs of which an item occurs twice in these shards, or is in the tables already."""
     repeated = set()
     for run_key, entries in items.items():
-        together = np.concatenate([column for _, column in entries])
-        if len(np.unique(together)) < len(together):
+        together = np.sort(np.concatenate([column for _, column in entries]))
+        if (together[1:] == together[:-1]).any():
             repeated.add(run_key)
     begun = connection.execute(
         "SELECT DISTINCT run_key FROM item_results WHERE run_key IN (SELECT unnest($keys::INTEGER[]))", {"keys": list(items)}

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_records import make_checkpoint, make_run, make_task
 
+from forecast.core.errors import InputError
 from forecast.core.records import ItemRecord, RunStatus, ScoredShard, TaskRecord
 from forecast.store import Store
 
@@ -23,7 +24,7 @@ def slow_metrics(item: ItemRecord, values: tuple[float, ...], tokens: tuple[int,
         "nll_gold": -ll[item.gold],
         "nll_per_char": -per_char[item.gold],
         "nll_per_byte": -per_byte[item.gold],
-        "nll_per_token": -ll[item.gold] / tokens[item.gold],
+        "nll_per_token": -ll[item.gold] / tokens[item.gold] if tokens[item.gold] else None,
         "nll_choice_norm": None,
         "p_gold": None,
         "margin": None,
@@ -91,7 +92,8 @@ def check(store: Store, task: TaskRecord, rows: list) -> None:
 
 
 def check_mean(score: dict, name: str, values: list) -> None:
-    if values[0] is None:
+    values = [value for value in values if value is not None]
+    if not values:
         assert score[name] is None
         assert score[f"{name}_sem"] is None
         return
@@ -140,6 +142,67 @@ def test_the_first_of_equals_wins_as_in_numpy(store: Store, position: int) -> No
     task = make_task("ties", items=1)
     item = replace(task.items[0], gold=position, choices=("aa",) * 4, n_chars=(2,) * 4, n_bytes=(2,) * 4)
     check(store, replace(task, items=(item,), task_id=f"ties{position}"), [((-1.0, -1.0, -1.0, -1.0), (1,) * 4, False)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_items_of_one_task_may_differ_in_everything(store: Store, seed: int) -> None:
+    """One to nine choices side by side, equal values, several correct choices, letters of several bytes, unknown tokens."""
+    rng = np.random.default_rng(seed)
+    base = make_task("mixed", items=120, choices=1)
+    items, rows = [], []
+    for item in base.items:
+        count = int(rng.integers(1, 10))
+        lengths = rng.integers(1, 6 if item.item_idx % 2 else 60, count)
+        letters = rng.choice(["a", "é", "日"], count) if item.item_idx % 3 else ["a"] * count
+        texts = tuple(letter * int(length) for letter, length in zip(letters, lengths, strict=True))
+        golds = (
+            tuple(sorted(int(g) for g in rng.choice(count, min(2, count - 1), replace=False))) if item.item_idx % 4 == 3 else ()
+        )
+        golds = golds if len(golds) > 1 else ()
+        items.append(
+            replace(
+                item,
+                choices=texts,
+                gold=golds[0] if golds else int(rng.integers(count)),
+                golds=golds,
+                n_chars=tuple(len(text) for text in texts),
+                n_bytes=tuple(len(text.encode()) for text in texts),
+            )
+        )
+        # Few distinct values make ties of values and, through few distinct lengths, of values per character.
+        values = -rng.integers(1, 5, count) * (1.0 if item.item_idx % 5 else 100.0)
+        rows.append((tuple(float(x) for x in values), (0,) * count, False))
+    check(store, replace(base, items=tuple(items)), rows)
+
+
+def test_what_cannot_be_scored_never_enters(store: Store) -> None:
+    task = make_task("broken", items=2, choices=3)
+    checkpoint = make_checkpoint()
+    run = make_run(checkpoint, task)
+    hidden = replace(task, items=(task.items[0], replace(task.items[1], gold=-1)))
+    with pytest.raises(InputError, match="names choice -1 as correct; expected 0 to 2"):
+        store.open_run(run, checkpoint, hidden)
+    store.open_run(run, checkpoint, task)
+    tokens = (1, 1, 1)
+    for values in ((-1.0, math.nan, -1.0), (-math.inf, -1.0, -1.0), (-1e300, -1.0, -1.0), (-2e6, -1.0, -1.0), (-1.0, -1.0), ()):
+        with pytest.raises(InputError, match=r"item 0 of run"):
+            store.append(
+                ScoredShard(
+                    run_id=run.run_id, item_idx=(0,), loglikelihoods=(values,), n_tokens=(tokens,), is_greedy=((False,) * 3,)
+                )
+            )
+    assert store.commit() == 0
+    assert store.score_rows() == []
+
+
+def test_the_largest_values_that_enter_do_not_break_the_sums(store: Store) -> None:
+    task = make_task("large", items=100)
+    put(store, task, [((-9.9e6,) * 4, (10,) * 4, False)] * 100)
+    text = make_task("long", items=100, choices=1, output_type="loglikelihood_rolling")
+    put(store, text, [((-9.9e8,), (10**6,), False)] * 100)
+    by_task = {row["task"]: row for row in store.score_rows()}
+    assert by_task["large"]["nll_gold"] == 9.9e6
+    assert by_task["long"]["nll_per_token"] == pytest.approx(990.0)
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
