@@ -10,8 +10,9 @@ import numpy as np
 from forecast.core.errors import NotForecastableError
 from forecast.core.observations import FloatArray, Ladder
 from forecast.core.progress import Progress, SilentProgress
+from forecast.forecasting.calibration import DEGREES
 from forecast.forecasting.ensemble import member_names
-from forecast.forecasting.predictive import DEGREES, predict_points, quantile
+from forecast.forecasting.predictive import predict_points, quantile
 from forecast.forecasting.preparation import choose_metric, prepare
 from forecast.forecasting.registry import all_methods, get_method
 from forecast.forecasting.rolling_origin import distance, points_of, rolling_origins

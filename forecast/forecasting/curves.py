@@ -6,8 +6,9 @@ import numpy as np
 
 from forecast.core.forecasts import Curve, ForecastCurves, IntervalEstimate, Target
 from forecast.core.observations import FloatArray, Ladder
-from forecast.forecasting.nll_interval import log_scale
-from forecast.forecasting.predictive import DEGREES, Predictive, calibrate_nll, quantile, raw_scale
+from forecast.forecasting.calibration import DEGREES
+from forecast.forecasting.nll_interval import log_spread
+from forecast.forecasting.predictive import Predictive, calibrate_nll, quantile, spread_of
 from forecast.forecasting.preparation import Prepared
 from forecast.forecasting.sample import Points, Sample
 from forecast.forecasting.targets import complete_target, target_points
@@ -39,8 +40,8 @@ def nll_estimate(predictive: Predictive, sample: Sample, points: Points, level: 
 
 
 def _log_spread(predictive: Predictive, name: str, sample: Sample, points: Points) -> FloatArray | None:
-    raw = log_scale(predictive.ensemble.members[name], sample, points)
-    return None if raw is None else calibrate_nll(predictive.origins, name) * raw
+    spread = log_spread(predictive.ensemble.members[name], sample, points)
+    return None if spread is None else spread.scale(calibrate_nll(predictive.origins, name))
 
 
 def _t(probability: float) -> float:
@@ -61,7 +62,7 @@ def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, targ
     points = _path(x, ladder, target)
     by_member = predictive.ensemble.by_member(points)
     center = predictive.ensemble.combine(by_member)[0]
-    scale = predictive.calibration * raw_scale(predictive.ensemble, sample, points, by_member)
+    scale = spread_of(predictive.ensemble, sample, points, by_member).scale(predictive.calibration)
     bands = {b: (quantile(center, scale, (1 - b) / 2), quantile(center, scale, (1 + b) / 2)) for b in BANDS}
     accuracy = Curve(x=np.exp(x), y=center, bands=bands)
     name = shown_member(predictive)

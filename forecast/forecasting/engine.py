@@ -137,7 +137,7 @@ def summarise(predictive: Predictive, level: float) -> BacktestSummary:
         return BacktestSummary(origins=0, mae=None, persistence_mae=None, coverage=None)
     covered = []
     for i, origin in enumerate(origins):
-        scale = calibrate([*origins[:i], *origins[i + 1 :]]) * origin.raw_scale
+        scale = origin.spread.scale(calibrate([*origins[:i], *origins[i + 1 :]]))
         lo, hi = quantile(origin.point, scale, (1 - level) / 2), quantile(origin.point, scale, (1 + level) / 2)
         covered.append(float(np.mean((origin.truth >= lo) & (origin.truth <= hi))))
     return BacktestSummary(

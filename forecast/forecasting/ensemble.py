@@ -1,4 +1,4 @@
-"""Several methods as one: a weighted mean whose weights start from a prior and follow back-tests only as far as those go."""
+"""Several methods as one: a weighted mean whose weights start from a prior and follow the back-tests as these gather."""
 
 from __future__ import annotations
 
@@ -22,8 +22,17 @@ PRIOR_WEIGHTS: Mapping[str, float] = {
 }
 """Members of `auto`. Direct laws weigh twice: they beat two steps in published comparisons (METHODS, direct accuracy law).
 The joint fit is left out: it says what the two steps say, at twice the cost."""
-PRIOR_ERRORS = 8.0
+PRIOR_ERRORS = 2.0
 """How many back-test errors the prior belief that all members are equally good counts for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberErrors:
+    """Mean squared error of each member at one back-test origin, in accuracy squared."""
+
+    square: Mapping[str, float]
+    worth: float
+    """Observations that the origin counts for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,21 +84,31 @@ def fit_members(sample: Sample, names: Sequence[str]) -> dict[str, Fitted]:
     return {name: get_method(name).fit(sample) for name in names}
 
 
-def member_weights(names: Sequence[str], errors: Mapping[str, FloatArray]) -> dict[str, float]:
-    """Weights proportional to prior / shrunken mean squared back-test error, summing to 1.
+def member_weights(names: Sequence[str], origins: Sequence[MemberErrors]) -> dict[str, float]:
+    """Posterior probabilities of the members by the marginal likelihood of their back-test errors, summing to 1.
 
-    v_i = (nu vbar + sum_j e_ij^2) / (nu + n), vbar the mean over members: with few back-tests the weights stay at the prior.
+    Errors of a member are normal with a variance of its own, inverse-gamma about vbar with nu = 2 degrees of freedom, so
+    w_i ~ prior_i (nu vbar + sum_j n_j e_ij^2)^(-(nu + n) / 2), n_j the worth of origin j, n their sum, vbar the mean over
+    members.
+    With few origins the weights stay near the prior; with many a member that forecasts better takes over. A member that some
+    origins lack is compared by its mean.
 
-    >>> member_weights(["direct", "two-step"], {})
+    >>> member_weights(["direct", "two-step"], [])
     {'direct': 0.6666666666666666, 'two-step': 0.3333333333333333}
     """
-    squares = {name: np.square(errors[name][np.isfinite(errors[name])]) for name in names if name in errors}
-    pooled = [float(s.mean()) for s in squares.values() if s.size]
-    center = float(np.mean(pooled)) + 1e-8 if pooled else 1.0
+    total = dict.fromkeys(names, 0.0)
+    seen = dict.fromkeys(names, 0.0)
+    for origin in origins:
+        for name in names:
+            square = origin.square.get(name, np.nan)
+            if np.isfinite(square):
+                total[name] += origin.worth * square
+                seen[name] += origin.worth
+    means = [total[name] / seen[name] for name in names if seen[name] > 0]
+    center = float(np.mean(means)) + 1e-8 if means else 1.0
     raw = {}
     for name in names:
-        own = squares.get(name, np.empty(0))
-        variance = (PRIOR_ERRORS * center + float(own.sum())) / (PRIOR_ERRORS + own.size)
-        raw[name] = PRIOR_WEIGHTS.get(name, 1.0) / variance
-    total = sum(raw.values())
-    return {name: weight / total for name, weight in raw.items()}
+        variance = (PRIOR_ERRORS * center + total[name]) / (PRIOR_ERRORS + seen[name])
+        raw[name] = PRIOR_WEIGHTS.get(name, 1.0) * (center / variance) ** ((PRIOR_ERRORS + seen[name]) / 2.0)
+    mass = sum(raw.values())
+    return {name: weight / mass for name, weight in raw.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from forecast.core.observations import FloatArray
+from forecast.forecasting.calibration import Evidence, Spread
 from forecast.forecasting.method import Fitted
 from forecast.forecasting.rolling_origin import points_of
 from forecast.forecasting.sample import IntArray, Points, Sample
@@ -13,8 +13,8 @@ ABSORBED = 3.0
 """Rows' worth of scatter that the law explains by itself: its parameters."""
 
 
-def log_scale(fitted: Fitted, sample: Sample, points: Points) -> FloatArray | None:
-    """(K,) raw standard deviation of log NLL at the points: sigma^2 = (bootstrap^2 + scatter^2) n / (n - 3).
+def log_spread(fitted: Fitted, sample: Sample, points: Points) -> Spread | None:
+    """Variances of log NLL at the points: bootstrap^2 n / (n - 3) of the law, scatter^2 n / (n - 3) of a run.
 
     scatter is the weighted root mean square of log(measured / fitted) over the n effective rows; more runs do not average it
     away, for the target departs from the law as the runs do. n / (n - 3): the law's three parameters absorb as many rows of it,
@@ -32,27 +32,25 @@ def log_scale(fitted: Fitted, sample: Sample, points: Points) -> FloatArray | No
     rows = float(np.sum(weight)) ** 2 / float(np.sum(np.square(weight)))
     scatter = float(np.sum(weight * np.square(residual)) / np.sum(weight))
     small = rows / max(rows - ABSORBED, 1.0)
-    result: FloatArray = np.sqrt((np.nanvar(np.log(values), axis=0) + scatter) * small)
-    return result
+    model = np.nanvar(np.log(values), axis=0) * small
+    return Spread(model=model, noise=np.full_like(model, scatter * small))
 
 
-def log_ratio(fitted: Fitted, window: Sample, sample: Sample, held: IntArray, *, largest: float) -> float | None:
-    """Mean of |log(measured / forecast)| / raw scale over held-out rows, each at most `largest`; None without an NLL step.
+def log_evidence(fitted: Fitted, window: Sample, sample: Sample, held: IntArray) -> Evidence | None:
+    """Errors log(measured / forecast) over held-out rows, with the spread stated for them; None without an NLL step.
 
     Args:
         fitted: method, fitted to `window`.
         window: the runs up to the origin.
         sample: all runs.
         held: rows of `sample` to score.
-        largest: cap on a single ratio.
     """
     points = points_of(sample, held)
-    scale, values = log_scale(fitted, window, points), fitted.nll(points)
-    if fitted.nll_metric is None or scale is None or values is None:
+    spread, values = log_spread(fitted, window, points), fitted.nll(points)
+    if fitted.nll_metric is None or spread is None or values is None:
         return None
     measured = sample.nll[fitted.nll_metric][0][held]
-    known = np.isfinite(measured) & (measured > 0) & (values[0] > 0) & (scale > 0)
-    if not known.any():
-        return None
-    errors = np.abs(np.log(measured[known] / values[0][known])) / scale[known]
-    return float(np.mean(np.minimum(errors, largest)))
+    known = np.isfinite(measured) & (measured > 0) & (values[0] > 0)
+    error = np.full(held.size, np.nan)
+    error[known] = np.log(measured[known] / values[0][known])
+    return Evidence(error=error, spread=spread, share=window.n_runs / sample.n_runs)

@@ -8,24 +8,25 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from forecast.core.observations import FloatArray
-from forecast.forecasting.ensemble import Ensemble, fit_members, member_weights
-from forecast.forecasting.nll_interval import log_ratio
+from forecast.forecasting.calibration import DEGREES, Evidence, Spread, posterior_factor, worth
+from forecast.forecasting.ensemble import Ensemble, MemberErrors, fit_members, member_weights
+from forecast.forecasting.method import Fitted
+from forecast.forecasting.nll_interval import log_evidence
 from forecast.forecasting.registry import all_methods
 from forecast.forecasting.replicates import resample
-from forecast.forecasting.rolling_origin import SAME_SIZE, distance, points_of, rolling_origins, run_ends
+from forecast.forecasting.rolling_origin import distance, points_of, rolling_origins, run_ends
 from forecast.forecasting.sample import IntArray, Points, Sample
 
-# Variance components of the raw scale. Fitted once by maximum likelihood to the rolling-origin errors inside published
-# ladders of three suites, each suite also left out in turn (docs/forecasting.md); rounded, for the likelihood is flat.
-BOOTSTRAP, DISAGREEMENT, SCATTER, GAIN, SAMPLING = 1.0, 0.1, 0.4, 0.04, 0.8
-PER_LOG_FLOPS = 3e-5
-CONSTANT = 3e-6
-DEGREES = 5.0
-"""Of Student's t: some benchmarks jump, so errors have heavy tails."""
-PRIOR_ORIGINS = 2.0
-"""How many back-test origins the raw scale counts for."""
-LARGEST_RATIO = 4.0
-"""A single back-test error counts for at most so many raw scales."""
+BOOTSTRAP = 0.5
+"""Share of the ensemble's bootstrap variance that counts: reweighted runs move a curve more than new runs would."""
+GAIN = 0.25
+"""A law's own error, as a share of what it forecasts beyond the runs: all members may share one wrong ceiling."""
+PER_LOG_FLOPS = 3e-6
+"""Least variance of a law, per unit of log C beyond the runs: laws that agree and fit perfectly are not thereby true."""
+SAMPLING = 0.9
+"""Share of the target's sampling variance that is error: in part it answers the same items as the runs did."""
+LEAST_VARIANCE = 0.01
+"""Of a single answer, p (1 - p): a forecast of 0 or 1 is not certain."""
 BACKTEST_ORIGINS = 8
 BACKTEST_REPLICATES = 12
 REACH = 2.0
@@ -35,27 +36,26 @@ LEAST_REACH = float(np.log(4.0))
 
 @dataclass(frozen=True, kw_only=True)
 class OriginScore:
-    """What the members would have said at one origin, and what was measured; K held-out runs."""
+    """What the ensemble would have said at one origin, and what was measured; K held-out runs."""
 
     log_flops: float
     """Compute of the largest run that was fitted."""
     distance: FloatArray
     """(K,) of each held-out run beyond that, in log C."""
     truth: FloatArray
-    by_member: Mapping[str, FloatArray]
     point: FloatArray
-    """Of the ensemble, with the weights it has before any back-test."""
+    """Of the ensemble, with weights from the other origins."""
     persistence: FloatArray
-    raw_scale: FloatArray
+    spread: Spread
     share: float
     """Runs fitted at this origin, of all runs."""
-    nll_ratio: Mapping[str, float] = field(default_factory=dict)
-    """Member with an NLL step -> mean of |log NLL error| / its raw scale."""
+    nll: Mapping[str, Evidence] = field(default_factory=dict)
+    """Member with an NLL step -> its errors in log NLL."""
 
     @property
-    def ratio(self) -> float:
-        """Mean of |error| / raw scale."""
-        return float(np.mean(np.minimum(np.abs(self.truth - self.point) / self.raw_scale, LARGEST_RATIO)))
+    def evidence(self) -> Evidence:
+        """Errors in accuracy."""
+        return Evidence(error=self.truth - self.point, spread=self.spread, share=self.share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Predictive:
     by_member: Mapping[str, FloatArray]
     origins: Sequence[OriginScore]
     calibration: float
-    """Factor on the raw scale that the back-tests ask for."""
+    """Factor on the model part of the spread that the back-tests ask for."""
     validated: float
     """Furthest distance in log C at which a back-test could be made; 0 when none could."""
 
@@ -89,96 +89,101 @@ def quantile(point: FloatArray, scale: FloatArray, probability: float) -> FloatA
     return result
 
 
-def raw_scale(ensemble: Ensemble, sample: Sample, points: Points, by_member: Mapping[str, FloatArray]) -> FloatArray:
-    """(K,) scale before calibration: the root of a sum of variances.
+def spread_of(ensemble: Ensemble, sample: Sample, points: Points, by_member: Mapping[str, FloatArray]) -> Spread:
+    """Variances before calibration.
 
-    sigma^2 = bootstrap^2 + .1 disagreement^2 + .4 scatter^2 + .04 gain^2 + .8 sampling^2 + 3e-5 ln(C/C_max) + 3e-6,
-    gain = forecast minus the law at the largest run, beyond it. The target's sampling error counts in part, for it answers the
-    same items as the runs did. Fitted scatter is too small by what the law absorbs, hence its share.
+    model = disagreement^2 + .5 bootstrap^2 + (gain / 4)^2 + 3e-6 ln(C / C_max), noise = .9 p (1 - p) / items.
+    The first two are the law of total variance over members and replicates; gain is the forecast minus the law at the largest
+    run, beyond it.
     """
     predictions = ensemble.combine(by_member)
-    own = ensemble.accuracy(sample.points)[0]
-    ends = run_ends(sample)
-    weight = sample.weight[0]
-    residual = own - sample.accuracy[0]
-    scatter = np.sum(weight * np.square(residual)) / np.sum(weight)
+    last = run_ends(sample)[-1]
+    own = ensemble.accuracy(points_of(sample, np.array([last])))[0, 0]
     beyond = distance(points, sample)
-    gain = np.where(beyond > 0, predictions[0] - own[ends[-1]], 0.0)
-    at_end = sample.accuracy[0][ends[-1]]
-    items = max(at_end * (1 - at_end), 0.01) / sample.sampling_sd[ends[-1]] ** 2
-    sampling = np.clip(predictions[0] * (1 - predictions[0]), 0.01, None) / items
-    variance = (
-        BOOTSTRAP * np.var(predictions, axis=0)
-        + DISAGREEMENT * np.square(ensemble.disagreement(by_member))
-        + SCATTER * scatter
-        + GAIN * np.square(gain)
-        + SAMPLING * sampling
-        + PER_LOG_FLOPS * beyond
-        + CONSTANT
+    gain = np.where(beyond > 0, predictions[0] - own, 0.0)
+    at_end = sample.accuracy[0][last]
+    items = max(at_end * (1 - at_end), LEAST_VARIANCE) / sample.sampling_sd[last] ** 2
+    return Spread(
+        model=np.square(ensemble.disagreement(by_member))
+        + BOOTSTRAP * np.var(predictions, axis=0)
+        + np.square(GAIN * gain)
+        + PER_LOG_FLOPS * beyond,
+        noise=SAMPLING * np.clip(predictions[0] * (1 - predictions[0]), LEAST_VARIANCE, None) / items,
     )
-    result: FloatArray = np.sqrt(variance)
-    return result
 
 
-def score_origins(
-    sample: Sample,
-    names: Sequence[str],
-    rng: np.random.Generator,
-    *,
-    reach: float = np.inf,
-    at_most: int = BACKTEST_ORIGINS,
-    by_size: bool = False,
-) -> list[OriginScore]:
-    """Back-test inside the sample: at each origin the members see only runs of at most its compute, or of its size.
+@dataclass(frozen=True, kw_only=True)
+class _OriginFit:
+    """The members fitted at one origin, before they are weighted."""
+
+    log_flops: float
+    window: Sample
+    held: IntArray
+    points: Points
+    members: Mapping[str, Fitted]
+    by_member: Mapping[str, FloatArray]
+    truth: FloatArray
+    share: float
+
+    @property
+    def errors(self) -> MemberErrors:
+        square = {name: float(np.mean(np.square(values[0] - self.truth))) for name, values in self.by_member.items()}
+        return MemberErrors(square=square, worth=worth(self.share))
+
+    def score(self, sample: Sample, weights: Mapping[str, float]) -> OriginScore:
+        ensemble = Ensemble(members=self.members, weights=weights)
+        found = {name: log_evidence(fitted, self.window, sample, self.held) for name, fitted in self.members.items()}
+        return OriginScore(
+            log_flops=self.log_flops,
+            distance=distance(self.points, self.window),
+            truth=self.truth,
+            point=ensemble.combine(self.by_member)[0],
+            persistence=np.full(self.held.size, self.window.accuracy[0][run_ends(self.window)[-1]]),
+            spread=spread_of(ensemble, self.window, self.points, self.by_member),
+            share=self.share,
+            nll={name: evidence for name, evidence in found.items() if evidence is not None},
+        )
+
+
+def _fit_origins(
+    sample: Sample, names: Sequence[str], rng: np.random.Generator, *, reach: float, at_most: int
+) -> list[_OriginFit]:
+    """Back-test inside the sample: at each origin the members see only runs of at most its compute.
 
     Held-out runs further than `reach` in log C beyond the origin are not scored.
     """
-    scores = []
+    fits = []
     methods = all_methods()
-    for origin in rolling_origins(sample, at_most=at_most, by_size=by_size):
+    for origin in rolling_origins(sample, at_most=at_most):
         window = sample.rows(origin.fitted)
         able = [name for name in names if methods[name].missing(window) is None]
-        if not able:
-            continue
         held = origin.held[sample.log_flops[origin.held] - origin.log_flops <= reach]
-        if held.size == 0:
+        if not able or held.size == 0:
             continue
-        replicates = resample(window, BACKTEST_REPLICATES, rng)
-        ensemble = Ensemble(members=fit_members(replicates, able), weights=member_weights(able, {}))
+        members = fit_members(resample(window, BACKTEST_REPLICATES, rng), able)
         points = points_of(sample, held)
-        by_member = ensemble.by_member(points)
-        last = run_ends(window)[-1]
-        scores.append(
-            OriginScore(
+        fits.append(
+            _OriginFit(
                 log_flops=origin.log_flops,
-                distance=distance(points, window),
+                window=window,
+                held=held,
+                points=points,
+                members=members,
+                by_member=Ensemble(members=members, weights={}).by_member(points),
                 truth=sample.accuracy[0][held],
-                by_member={name: values[0] for name, values in by_member.items()},
-                point=ensemble.combine(by_member)[0],
-                persistence=np.full(held.size, window.accuracy[0][last]),
-                raw_scale=raw_scale(ensemble, window, points, by_member),
                 share=window.n_runs / sample.n_runs,
-                nll_ratio=_nll_ratios(ensemble, window, sample, held),
             )
         )
-    return scores
-
-
-def _nll_ratios(ensemble: Ensemble, window: Sample, sample: Sample, held: IntArray) -> dict[str, float]:
-    found = {name: log_ratio(fitted, window, sample, held, largest=LARGEST_RATIO) for name, fitted in ensemble.members.items()}
-    return {name: ratio for name, ratio in found.items() if ratio is not None}
+    return fits
 
 
 def calibrate(origins: Sequence[OriginScore]) -> float:
-    """Factor on the raw scale: mean of 1, counted `PRIOR_ORIGINS` times, and of each origin's mean |error| / raw scale.
-
-    An origin counts as the square of its share of the runs: the later ones are what the forecast itself is like. The
-    mean of |t| with 5 degrees of freedom is 0.95, so a well-scaled forecast gets a factor of about 1.
+    """Factor on the model part of the spread.
 
     >>> calibrate([])
     1.0
     """
-    return _shrunken([origin.ratio for origin in origins], [origin.share**2 for origin in origins])
+    return posterior_factor([origin.evidence for origin in origins])
 
 
 def calibrate_nll(origins: Sequence[OriginScore], member: str) -> float:
@@ -187,23 +192,7 @@ def calibrate_nll(origins: Sequence[OriginScore], member: str) -> float:
     >>> calibrate_nll([], "two-step")
     1.0
     """
-    scored = [origin for origin in origins if member in origin.nll_ratio]
-    return _shrunken([origin.nll_ratio[member] for origin in scored], [origin.share**2 for origin in scored])
-
-
-def _shrunken(ratios: Sequence[float], weights: Sequence[float]) -> float:
-    total = PRIOR_ORIGINS + sum(weight * ratio for weight, ratio in zip(weights, ratios, strict=True))
-    return float(total / (PRIOR_ORIGINS + sum(weights)))
-
-
-def _of_a_new_size(sample: Sample, points: Points) -> bool:
-    """Whether a target is larger than every run on a grid of N and D: there, origins in C hide too little.
-
-    Where every run has its own size, in the order of compute, hiding compute hides sizes already.
-    """
-    ends = run_ends(sample)
-    grid = bool((np.diff(sample.log_params[ends]) <= SAME_SIZE).any())
-    return grid and bool((points.log_params > sample.log_params.max()).any())
+    return posterior_factor([origin.nll[member] for origin in origins if member in origin.nll])
 
 
 def predict_points(
@@ -226,23 +215,17 @@ def predict_points(
         origins_at_most: back-test origins inside the sample.
     """
     reach = max(LEAST_REACH, REACH * float(np.max(distance(points, sample), initial=0.0)))
-    origins = score_origins(sample, names, rng, reach=reach, at_most=origins_at_most)
-    alike = origins
-    if _of_a_new_size(sample, points):
-        alike = score_origins(sample, names, rng, reach=reach, at_most=origins_at_most, by_size=True) or origins
-    errors = {
-        name: np.array([np.sqrt(np.mean(np.square(o.by_member[name] - o.truth))) for o in origins if name in o.by_member])
-        for name in names
-    }
-    ensemble = Ensemble(
-        members=fit_members(resample(sample, replicates, rng), names),
-        weights=member_weights(names, errors),
-    )
+    fits = _fit_origins(sample, names, rng, reach=reach, at_most=origins_at_most)
+    errors = [fit.errors for fit in fits]
+    origins = [
+        fit.score(sample, member_weights(list(fit.members), [*errors[:i], *errors[i + 1 :]])) for i, fit in enumerate(fits)
+    ]
+    ensemble = Ensemble(members=fit_members(resample(sample, replicates, rng), names), weights=member_weights(names, errors))
     by_member = ensemble.by_member(points)
-    calibration = calibrate(alike)
+    calibration = calibrate(origins)
     return Predictive(
         point=ensemble.combine(by_member)[0],
-        scale=calibration * raw_scale(ensemble, sample, points, by_member),
+        scale=spread_of(ensemble, sample, points, by_member).scale(calibration),
         ensemble=ensemble,
         by_member=by_member,
         origins=origins,

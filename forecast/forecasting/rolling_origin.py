@@ -13,8 +13,6 @@ MIN_FIT_RUNS = 2
 MIN_FIT_ROWS = 4
 SAME_COMPUTE = 0.05
 """Runs whose log C differ by less end at the same origin."""
-SAME_SIZE = 0.01
-"""Runs whose log N differ by less are one model size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,37 +39,24 @@ def run_ends(sample: Sample) -> IntArray:
     return np.array(ends, dtype=np.intp)
 
 
-def rolling_origins(sample: Sample, *, at_most: int, by_size: bool = False) -> list[Origin]:
+def rolling_origins(sample: Sample, *, at_most: int) -> list[Origin]:
     """Return up to `at_most` origins, spread over compute; larger runs never leak their early checkpoints into a fit.
 
     Args:
         sample: all runs.
         at_most: number of origins.
-        by_size: hide whole model sizes, not only the compute beyond an origin. A target larger than every run is such a
-            case: on a grid of N and D the runs of most compute have neighbours of their own size, which makes them easy.
     """
     ends = run_ends(sample)
-    candidates = [origin for origin in _splits(sample, ends, by_size=by_size) if _can_be_fitted(sample, origin)]
-    if by_size and not candidates:
-        return rolling_origins(sample, at_most=at_most)
+    candidates = [origin for origin in _splits(sample, ends) if _can_be_fitted(sample, origin)]
     if len(candidates) > at_most:
         chosen = np.unique(np.round(np.linspace(0, len(candidates) - 1, at_most)).astype(int))
         candidates = [candidates[i] for i in chosen]
     return candidates
 
 
-def _splits(sample: Sample, ends: IntArray, *, by_size: bool) -> list[Origin]:
-    log_c, log_n = sample.log_flops[ends], sample.log_params[ends]
+def _splits(sample: Sample, ends: IntArray) -> list[Origin]:
+    log_c = sample.log_flops[ends]
     origins = []
-    if by_size:
-        sizes = np.sort(log_n)
-        for size in sizes[:-1][np.diff(sizes) > SAME_SIZE]:
-            inside = log_n <= size + SAME_SIZE
-            held = ends[~inside & (log_c > log_c[inside].max() + SAME_COMPUTE)]
-            if held.size and int(inside.sum()) >= MIN_FIT_RUNS:
-                fitted = np.isin(sample.run, sample.run[ends[inside]])
-                origins.append(Origin(fitted=fitted, held=held, log_flops=float(log_c[inside].max())))
-        return origins
     for k in range(MIN_FIT_RUNS, len(ends)):
         if log_c[k] - log_c[k - 1] >= SAME_COMPUTE:
             fitted = np.isin(sample.run, sample.run[ends[:k]])

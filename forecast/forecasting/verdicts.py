@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.core.forecasts import Verdict
-from forecast.forecasting.predictive import DEGREES, Predictive
+from forecast.forecasting.calibration import DEGREES
+from forecast.forecasting.predictive import Predictive
 from forecast.forecasting.rolling_origin import run_ends
 from forecast.forecasting.sample import Sample
 

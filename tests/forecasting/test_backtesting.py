@@ -10,8 +10,8 @@ from scipy import integrate, stats
 from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.observations import Ladder
 from forecast.forecasting.backtesting import LEVELS, auroc, backtest_ladder, crps_student, score_methods
-from forecast.forecasting.ensemble import member_weights
-from forecast.forecasting.predictive import DEGREES, OriginScore, calibrate
+from forecast.forecasting.calibration import DEGREES
+from forecast.forecasting.ensemble import MemberErrors, member_weights
 
 Simulate = Callable[..., Ladder]
 
@@ -46,31 +46,21 @@ def test_unknown_methods_are_refused(simulate: Simulate) -> None:
         backtest_ladder(simulate(), methods=["nonesuch"])
 
 
-def test_weights_follow_errors_but_not_all_the_way() -> None:
+def _errors(direct: float, both: float) -> MemberErrors:
+    return MemberErrors(square={"direct": direct**2, "direct-nd": both**2}, worth=1.0)
+
+
+def test_weights_follow_errors_the_more_there_are() -> None:
     names = ["direct", "direct-nd"]
-    few = member_weights(names, {"direct": np.array([0.01]), "direct-nd": np.array([0.05])})
-    many = member_weights(names, {"direct": np.full(50, 0.01), "direct-nd": np.full(50, 0.05)})
-    assert 0.5 < few["direct"] < 0.75 < many["direct"] < 1.0
+    few = member_weights(names, [_errors(0.01, 0.02)])
+    many = member_weights(names, [_errors(0.01, 0.02)] * 8)
+    assert 0.5 < few["direct"] < 0.8 < 0.95 < many["direct"] < 1.0
     assert sum(many.values()) == pytest.approx(1.0)
 
 
-def _origin(ratio: float, share: float = 1.0) -> OriginScore:
-    one = np.ones(1)
-    return OriginScore(
-        log_flops=0.0,
-        distance=one,
-        truth=ratio * one,
-        by_member={},
-        point=0.0 * one,
-        persistence=0.0 * one,
-        raw_scale=one,
-        share=share,
-    )
-
-
-def test_calibration_grows_with_the_errors_and_with_how_much_was_fitted() -> None:
-    assert calibrate([_origin(2.0)] * 20) > calibrate([_origin(2.0)]) > 1.0 > calibrate([_origin(0.2)] * 5)
-    assert calibrate([_origin(2.0)]) > calibrate([_origin(2.0, share=0.3)]) > 1.0
+def test_a_member_without_a_number_is_neither_punished_nor_preferred() -> None:
+    names = ["direct", "direct-nd"]
+    assert member_weights(names, [_errors(0.01, np.nan)])["direct-nd"] == pytest.approx(0.5, abs=1e-3)
 
 
 def test_auroc_counts_ties_as_half_and_needs_both_kinds() -> None:

@@ -80,14 +80,3 @@ def test_later_checkpoints_of_larger_runs_never_enter_an_origin(simulate: Simula
         assert sample.log_flops[origin.held].min() > origin.log_flops
         assert sample.log_flops[origin.fitted].max() <= origin.log_flops + 1e-9
     assert sample.is_final[run_ends(sample)].all()
-
-
-def test_whole_sizes_are_hidden_where_the_target_is_a_new_size(simulate: Simulate) -> None:
-    sample = prepare(simulate(sizes=5, ratios=(5.0, 20.0, 80.0)), metric="acc").sample
-    origins = rolling_origins(sample, at_most=9, by_size=True)
-    assert len(origins) >= 3
-    for origin in origins:
-        assert sample.log_params[origin.held].min() > sample.log_params[origin.fitted].max()
-        assert sample.log_flops[origin.held].min() > sample.log_flops[origin.fitted].max()
-    alone = sample.rows(sample.log_params < sample.log_params.min() + 0.1)
-    assert len(rolling_origins(alone, at_most=9, by_size=True)) == len(rolling_origins(alone, at_most=9))
