@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from forecast.scoring.cpu_products import linear
 from forecast.scoring.prefix_tree import PrefixTree
 from forecast.scoring.tree_batches import Batch
 
@@ -33,6 +34,7 @@ class ForwardCost:
     def of_batch(self, batch: Batch) -> float:
         """FLOPs of one packed batch, masked products counted in full."""
         pairs = sum(group.allowed_BxQxK.size for group in batch.blocks)
+        pairs += sum(product.allowed_QxK.size for product in batch.masked)
         pairs += sum((stop - start) * (stop - start + 1) // 2 for start, stop in batch.causal)
         pairs += sum(len(product.key) * (product.query_stop - product.query_start) for product in batch.dense)
         return self.per_token * len(batch.tokens) + self.per_pair * pairs + self.per_scored * len(batch.scored)
@@ -57,14 +59,14 @@ def forward_cost(model: Any, params_non_embedding: int) -> ForwardCost:
 
 @lru_cache(maxsize=8)
 def matmul_rate(device: str, dtype: str) -> float:
-    """Measured FLOP/s of a square product of 1024 (4096 on CUDA): the best of several, after one to warm up."""
+    """Measured FLOP/s of a square product of 1024 (4096 on CUDA) as scoring computes it: the best of several."""
     size = 4096 if device.startswith("cuda") else 1024
     left = torch.ones((size, size), dtype=getattr(torch, dtype), device=device)
     best = float("inf")
     for _ in range(6):
         _wait(device)
         started = time.perf_counter()
-        torch.mm(left, left)
+        linear(left, left, None)
         _wait(device)
         best = min(best, time.perf_counter() - started)
     return 2.0 * size**3 / best

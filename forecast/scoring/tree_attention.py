@@ -85,6 +85,23 @@ class TreeState:
         assert mask_Bx1xQxK is not None
         return mask_Bx1xQxK
 
+    def range_mask(self, index: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """Additive mask (1, 1, Q, K) of a masked product over ranges."""
+        name = ("range", index, window)
+        if name not in self._masks:
+            product = self.batch.masked[index]
+            allowed_QxK = torch.from_numpy(product.allowed_QxK).to(self.device)
+            if window is not None:
+                carried = self.batch.carried
+                query = self._depth[product.query_start + carried : product.query_stop + carried]
+                key = self._depth[product.key_start : product.query_stop + carried]
+                allowed_QxK = allowed_QxK & (query[:, None] - key[None, :] < window)
+            mask = torch.zeros(allowed_QxK.shape, dtype=dtype, device=self.device).masked_fill_(~allowed_QxK, _MASKED)
+            self._masks[name] = mask[None, None]
+        mask_1x1xQxK = self._masks[name]
+        assert mask_1x1xQxK is not None
+        return mask_1x1xQxK
+
     def window_mask(self, kind: str, index: int, window: int | None, dtype: torch.dtype) -> torch.Tensor | None:
         """Additive mask (1, 1, Q, K) of a causal or dense product where the window hides some of it, else None."""
         if window is None:
@@ -200,6 +217,13 @@ def _joined_products(
         )
         out_TxHxD[start:stop] = part[0].transpose(0, 1)
         weight_TxH[start:stop] = weight[0].T
+    for index, masked in enumerate(state.batch.masked):
+        start, stop = masked.query_start, masked.query_stop
+        keys = slice(masked.key_start, stop + carried)
+        mask = state.range_mask(index, window, dtype)
+        part, weight = product(query[:, :, start:stop], key[:, :, keys], value[:, :, keys], mask, scale, False)
+        out_TxHxD[start:stop] = part[0].transpose(0, 1)
+        weight_TxH[start:stop] = weight[0].T
     for index, dense in enumerate(state.batch.dense):
         start, stop = dense.query_start, dense.query_stop
         first, last = int(dense.key[0]), int(dense.key[-1])
@@ -237,7 +261,8 @@ def _softcapped(softcap: float) -> Product:
     def product(
         query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float, causal: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = torch.tanh(query @ key.transpose(-1, -2) * (scale / softcap)).mul_(softcap).float()
+        scores = torch.tanh(query @ key.transpose(-1, -2) * (scale / softcap)).mul_(softcap)
+        scores = scores if scores.dtype == torch.float64 else scores.float()
         if causal:
             hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu_(1)
             scores.masked_fill_(hidden, _MASKED)

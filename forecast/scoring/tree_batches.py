@@ -36,6 +36,17 @@ class DenseProduct:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskedProduct:
+    """Queries of a range look at a range of keys through the tree's mask: what little hangs below a long run, and that run."""
+
+    key_start: int
+    """First key position; the last is that of the last query."""
+    query_start: int
+    query_stop: int
+    allowed_QxK: np.ndarray[tuple[int, int], np.dtype[np.bool_]]  # noqa: N815
+
+
+@dataclass(frozen=True, kw_only=True)
 class BlockGroup:
     """Masked blocks of one padded shape. Query positions count the batch's own entries only."""
 
@@ -64,6 +75,7 @@ class Batch:
     """Key positions that the next batch needs."""
     causal: tuple[tuple[int, int], ...]
     """Ranges of the batch's own entries that are one long run each."""
+    masked: tuple[MaskedProduct, ...]
     dense: tuple[DenseProduct, ...]
     blocks: tuple[BlockGroup, ...]
     scored: IntArray
@@ -114,7 +126,7 @@ def _make_batch(
     before = carried + recomputed
     key_depth = tree.depth[keys]
     key_end = np.minimum(tree.subtree_end[keys], stop) - start + before
-    causal, dense, blocks = _plan_products(key_depth, key_end, carried)
+    causal, masked, dense, blocks = _plan_products(key_depth, key_end, carried)
     row_start, row_stop = (int(np.searchsorted(tree.row_node, edge)) for edge in (start, stop))
     scored, row_scored = np.unique(tree.row_node[row_start:row_stop], return_inverse=True)
     return Batch(
@@ -128,6 +140,7 @@ def _make_batch(
         key_end=key_end,
         kept=kept,
         causal=tuple(causal),
+        masked=tuple(masked),
         dense=tuple(dense),
         blocks=_group_blocks(blocks, key_end, carried),
         scored=scored - start + recomputed,
@@ -139,11 +152,12 @@ def _make_batch(
 
 def _plan_products(
     key_depth: IntArray, key_end: IntArray, carried: int
-) -> tuple[list[tuple[int, int]], list[DenseProduct], list[tuple[int, int, IntArray]]]:
+) -> tuple[list[tuple[int, int]], list[MaskedProduct], list[DenseProduct], list[tuple[int, int, IntArray]]]:
     """Walk the chains (runs without a branch) in order.
 
-    A small subtree becomes a block. A long chain becomes a causal range of its own and a dense product for everything below
-    it. A short chain that much hangs below becomes a block, and its entries are repeated as keys further down.
+    A small subtree becomes a block. A long chain becomes a causal range of its own; what hangs below it looks at it through a
+    masked product together with itself if it is small (a question with its choices), else through a dense product. A short
+    chain that much hangs below becomes a block, and its entries are repeated as keys further down.
     """
     n_keys = len(key_depth)
     joined = (key_depth[1:] == key_depth[:-1] + 1) & (key_end[1:] == key_end[:-1])
@@ -152,6 +166,7 @@ def _plan_products(
     starts = np.concatenate([[0], np.flatnonzero(~joined) + 1]).tolist()
     stops = [*starts[1:], n_keys]
     causal: list[tuple[int, int]] = []
+    masked: list[MaskedProduct] = []
     dense: list[DenseProduct] = []
     blocks: list[tuple[int, int, IntArray]] = []
     repeated: list[tuple[int, int, int]] = []
@@ -171,14 +186,25 @@ def _plan_products(
                 _append_block(blocks, first, stop, above)
             repeated.append((first, stop, end))
         else:
+            covered = stop
             if first >= carried:
                 causal.append((first - carried, stop - carried))
+                if stop < end <= stop + LOCAL_TOKENS:
+                    masked.append(_masked_product(first, stop, end, key_end, carried))
+                    covered = end
                 if len(above):
-                    dense.append(DenseProduct(key=above, query_start=first - carried, query_stop=stop - carried))
-            if end > stop:
+                    dense.append(DenseProduct(key=above, query_start=first - carried, query_stop=covered - carried))
+            if end > covered:
                 query_start = max(stop, carried) - carried
                 dense.append(DenseProduct(key=np.arange(first, stop), query_start=query_start, query_stop=end - carried))
-    return causal, dense, blocks
+    return causal, masked, dense, blocks
+
+
+def _masked_product(first: int, stop: int, end: int, key_end: IntArray, carried: int) -> MaskedProduct:
+    """Queries of [stop, end) over the keys of [first, end)."""
+    key, query = np.arange(first, end), np.arange(stop, end)
+    allowed_QxK = (key[None, :] <= query[:, None]) & (query[:, None] < key_end[None, first:end])
+    return MaskedProduct(key_start=first, query_start=stop - carried, query_stop=end - carried, allowed_QxK=allowed_QxK)
 
 
 def _ranges(parts: list[tuple[int, int, int]]) -> IntArray:

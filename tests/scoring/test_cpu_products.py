@@ -13,7 +13,7 @@ from forecast.scoring import cpu_products
 def either_library(request, monkeypatch) -> bool:
     if request.param and not torch.backends.mkldnn.is_available():
         pytest.skip("this build of torch has no oneDNN")
-    monkeypatch.setattr(cpu_products, "_onednn_is_faster", lambda: request.param)
+    monkeypatch.setattr(cpu_products, "onednn_is_faster", lambda: request.param)
     return request.param
 
 
@@ -39,7 +39,7 @@ def test_other_precisions_keep_theirs(either_library, dtype):
 def test_layers_multiply_faster_only_for_a_while(monkeypatch):
     if not torch.backends.mkldnn.is_available():
         pytest.skip("this build of torch has no oneDNN")
-    monkeypatch.setattr(cpu_products, "_onednn_is_faster", lambda: True)
+    monkeypatch.setattr(cpu_products, "onednn_is_faster", lambda: True)
     calls = []
     onednn = cpu_products._onednn
     monkeypatch.setattr(cpu_products, "_onednn", lambda *args: calls.append(1) or onednn(*args))
@@ -57,22 +57,27 @@ def test_layers_multiply_faster_only_for_a_while(monkeypatch):
 
 
 def test_a_layer_with_a_forward_of_its_own_is_left_alone(monkeypatch):
-    monkeypatch.setattr(cpu_products, "_onednn_is_faster", lambda: True)
+    monkeypatch.setattr(cpu_products, "onednn_is_faster", lambda: True)
     hooked, half, free = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4).bfloat16(), torch.nn.Linear(4, 4)
     hooked.forward = lambda x: x
     assert cpu_products.replaceable(torch.nn.ModuleList([hooked, half, free])) == [free]
 
 
-def test_the_choice_is_measured_and_survives_a_build_without_onednn(monkeypatch):
-    cpu_products._onednn_is_faster.cache_clear()
+@pytest.mark.parametrize(
+    ("vendor", "capability", "expected"),
+    [
+        ("AuthenticAMD", "AVX512", True),
+        ("AuthenticAMD", "AVX2", False),
+        ("GenuineIntel", "AVX512", False),
+        ("", "AVX512", False),
+    ],
+)
+def test_the_choice_follows_from_the_processor(monkeypatch, vendor, capability, expected):
+    monkeypatch.setattr(cpu_products, "_vendor", lambda: vendor)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    cpu_products.onednn_is_faster.cache_clear()
     try:
-        assert cpu_products._onednn_is_faster() in (True, False)
-        cpu_products._onednn_is_faster.cache_clear()
-
-        def refuse(*args):
-            raise RuntimeError("not implemented")
-
-        monkeypatch.setattr(cpu_products, "_onednn", refuse)
-        assert cpu_products._onednn_is_faster() is False
+        assert cpu_products.onednn_is_faster() is expected
     finally:
-        cpu_products._onednn_is_faster.cache_clear()
+        cpu_products.onednn_is_faster.cache_clear()
