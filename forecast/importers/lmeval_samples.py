@@ -176,7 +176,7 @@ def _list(place: str, row: Mapping[str, Any], name: str) -> list[Any]:
 
 def _names(row: Mapping[str, Any]) -> set[str]:
     metrics = row.get("metrics")
-    return set(metrics) if isinstance(metrics, list) else set(row)
+    return {name for name in metrics if isinstance(name, str)} if isinstance(metrics, list) else set(row)
 
 
 def _requests(place: str, row: Mapping[str, Any]) -> list[tuple[str, str]]:

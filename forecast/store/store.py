@@ -171,17 +171,18 @@ class Store:
         with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
             return read_ladders(connection, question, notice)
 
-    def add_observations(self, rows: Sequence[ObservationRow], *, source: str = "") -> int:
+    def add_observations(self, rows: Sequence[ObservationRow], *, source: str = "", commit: bool = True) -> int:
         """Store measurements that have no items; return how many there are. Storing them again changes nothing.
 
         `source` names where they came from (default: each row's own); of two statements of one source about the same
-        checkpoint and task, the later counts.
+        checkpoint and task, the later counts. Without `commit` they are durable, but wait in the spool.
         """
         if rows:
             batch = time.time_ns()
             table = arrow_tables.observation_table(rows, source=source, batch=batch)
             self._spool.write("observations", content_hash([source, batch]), table)
-            self.commit()
+            if commit:
+                self.commit()
         return len(rows)
 
     def info(self) -> StoreInfo:

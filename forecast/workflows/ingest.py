@@ -179,7 +179,7 @@ def _store(store: Store, content: _Content) -> int:
             store.close_run(entry.run.run_id, RunStatus.COMPLETE, None)
         items += len(entry.task.items)
     if content.observations:
-        store.add_observations(content.observations)
+        store.add_observations(content.observations, commit=False)
     return items
 
 

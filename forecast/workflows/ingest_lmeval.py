@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forecast.core.checkpoint_note import FILE_NAME, read_note
 from forecast.core.hashing import content_hash
 from forecast.core.observation_rows import ObservationRow
 from forecast.core.observations import ACCURACY_METRICS
+from forecast.core.plain_json import to_plain
 from forecast.core.records import CheckpointRecord, CheckpointRequest, Metadata, RunRecord, ScoredShard, TaskRecord
 from forecast.core.units import FlopsConvention, training_flops
 from forecast.importers.lmeval_comparison import compare
 from forecast.importers.lmeval_identity import ModelIdentity
 from forecast.importers.lmeval_results import StatedResults, StatedTask
 from forecast.importers.lmeval_samples import NoLoglikelihoodsError, SampledTask, find_samples, read_samples
+
+if TYPE_CHECKING:
+    from forecast.catalog.families import FamilyCard
 
 SOURCE = "lm-eval"
 """Source of observations from results files without samples."""
@@ -105,13 +111,20 @@ def _checkpoint(results: StatedResults, described: CheckpointRequest | None) -> 
     )
 
 
+@cache
+def _cards() -> tuple[FamilyCard, ...]:
+    """The published families, read once: a collection of evaluations has thousands of files."""
+    from forecast.catalog.families import load_families
+
+    return tuple(load_families())
+
+
 def _from_card(identity: ModelIdentity) -> CheckpointRequest | None:
     """Find the checkpoint among the published families, by hub id or model name and by revision or step."""
-    from forecast.catalog.families import load_families
     from forecast.catalog.requests import request_of
     from forecast.catalog.revisions import final_revision
 
-    for card in load_families():
+    for card in _cards():
         for model in card.models:
             if identity.source != model.hub and identity.model.lower() not in (
                 model.name.lower(),
@@ -161,7 +174,7 @@ def _override(request: CheckpointRequest, described: CheckpointRequest) -> Check
 
 def _run(results: StatedResults, stated: StatedTask, samples: SampledTask, checkpoint: CheckpointRecord) -> ImportedRun:
     config = {key: value for key, value in (stated.config or {}).items() if key not in _NOT_DEFINING}
-    definition_hash = content_hash(config)
+    definition_hash = content_hash(to_plain(config))
     items = tuple(entry.item for entry in samples.items)
     asked = [[item.item_idx, item.prompt_hash, list(item.choices), item.gold, list(item.golds)] for item in items]
     task = TaskRecord(

@@ -177,6 +177,7 @@ READABLE_SAMPLES: dict[str, Callable[[], str | bytes]] = {
     "requests as lists": lambda: lines(
         *(row(i, arguments=[["Q:", " blue"], ["Q:", " green"], ["Q:", " red"]]) for i in range(3))
     ),
+    "metrics that are no names": lambda: lines(*(row(index, metrics=[{"metric": "acc"}]) for index in range(3))),
     "NaN in the document": lambda: lines(*(row(index, doc={"x": float("nan")}) for index in range(3))),
 }
 
@@ -240,6 +241,30 @@ def test_choices_under_a_type_without_choices_are_refused(tmp_path: Path, output
     path = put(tmp_path, "samples_t_1.jsonl", lines(row(0)))
     with pytest.raises(InputError, match=f"has 3 requests; expected one, as the task's output_type is {output_type}"):
         read_samples(path, {"output_type": output_type})
+
+
+def test_a_task_configuration_may_hold_what_json_cannot(tmp_path: Path) -> None:
+    configs = {"t": {"output_type": "multiple_choice", "generation_kwargs": {"temperature": float("inf")}}}
+    results = put(tmp_path, "results_1.json", json.dumps({**content(), "results": {"t": {"acc": 0.0}}, "configs": configs}))
+    put(tmp_path, "samples_t_1.jsonl", lines(row(0), row(1)))
+    assert import_paths([results], db=tmp_path / "r.duckdb", progress=SilentProgress()).runs == 1
+
+
+def test_many_files_are_one_short_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits: list[int] = []
+    commit = Store.commit
+
+    def count(self: Store) -> int:
+        commits.append(commit(self))
+        return commits[-1]
+
+    monkeypatch.setattr(Store, "commit", count)
+    for step in range(1000, 13000, 1000):
+        put(tmp_path, f"all/70m_step{step}.json", json.dumps(content(f"pretrained=EleutherAI/pythia-70m,revision=step{step}")))
+    for _ in range(2):
+        import_paths([tmp_path / "all"], db=tmp_path / "r.duckdb", progress=SilentProgress())
+        assert Store(tmp_path / "r.duckdb").info().imported_observations == 36
+    assert len(commits) == 2
 
 
 def test_compressed_samples_are_found_beside_their_results(tmp_path: Path) -> None:
