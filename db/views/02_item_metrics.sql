@@ -31,14 +31,15 @@ JOIN task_records AS t USING (task_key);
 
 -- Steps that several metrics share, relative to the correct choice, whose own term is then exp(0) = 1: the softmax of the
 -- correct choice is 1 / sum_j exp(ll_j - ll_gold), and cannot be 0 / 0. The difference of two unequal numbers is never zero,
--- so the largest of `per_char` is at the largest ll_j / n_char_j. 700 keeps exp finite; no real text comes near.
+-- so the largest of `per_char` is at the largest ll_j / n_char_j. A sum may be infinite where a choice is far better than the
+-- correct one: `item_values` then takes logarithms another way.
 CREATE OR REPLACE VIEW item_steps AS
 SELECT
     *,
     list_max(loglikelihoods) AS best,
     list_position(loglikelihoods, list_max(loglikelihoods)) AS best_position,
     list_position(per_char, list_max(per_char)) AS best_per_char_position,
-    list_sum(list_transform(per_char, lambda x: exp(least(x, 700.0)))) AS per_char_sum,
+    list_sum(list_transform(per_char, lambda x: exp(x))) AS per_char_sum,
     list_sum(list_transform(loglikelihoods, lambda x: exp(x - ll_gold))) AS softmax_sum
 FROM (
     SELECT *, list_transform(loglikelihoods, lambda x, j: x / n_chars[j] - per_char_gold) AS per_char
@@ -56,6 +57,9 @@ FROM (
         JOIN item_facts AS i ON i.task_key = r.task_key AND i.item_idx = s.item_idx
     )
 );
+
+CREATE OR REPLACE MACRO log_sum_exp(xs) AS
+    list_max(xs) + ln(list_sum(list_transform(xs, lambda x: exp(x - list_max(xs)))));
 
 -- A CASE computes anew what its branches need, even what another column has computed already. So the steps above stand outside
 -- of it here, and the rare cases (several correct choices, lengths that differ in bytes) are added as terms: half the time.
@@ -76,15 +80,17 @@ SELECT
     -ll_gold / bytes_gold AS nll_per_byte,
     -ll_gold / tokens_gold AS nll_per_token,
     -- -log softmax_j(ll_j / n_char_j)[gold]
-    ln(per_char_sum) + zero - CASE
-        WHEN has_golds THEN ln(list_sum(list_transform(golds, lambda g: exp(least(per_char[g + 1], 700.0)))))
+    zero + CASE WHEN isinf(per_char_sum) THEN log_sum_exp(per_char) ELSE ln(per_char_sum) END - CASE
+        WHEN has_golds THEN log_sum_exp(list_transform(golds, lambda g: per_char[g + 1]))
         ELSE 0.0
     END AS nll_choice_norm,
     -- softmax_j(ll_j)[gold]
     zero + CASE
-        WHEN has_golds THEN list_sum(list_transform(golds, lambda g: exp(least(loglikelihoods[g + 1] - ll_gold, 700.0))))
-        ELSE 1.0
-    END / softmax_sum AS p_gold,
+        WHEN has_golds THEN
+            list_sum(list_transform(golds, lambda g: exp(loglikelihoods[g + 1] - best)))
+            / list_sum(list_transform(loglikelihoods, lambda x: exp(x - best)))
+        ELSE 1.0 / softmax_sum
+    END AS p_gold,
     -- ll_gold - max of the others, nats
     zero + CASE
         WHEN has_golds THEN

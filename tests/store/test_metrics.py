@@ -236,8 +236,18 @@ def test_extreme_loglikelihoods_stay_finite(store: Store) -> None:
     rows = read(store, f"FROM item_metrics WHERE run_id = '{run_id}' ORDER BY item_idx")
     assert [row["p_gold"] for row in rows] == [1.0, 0.0]
     assert rows[0]["nll_choice_norm"] == 0.0
-    assert math.isfinite(rows[1]["nll_choice_norm"])
-    assert math.isfinite(store.score_rows([run_id])[0]["nll_choice_norm"])
+    assert rows[1]["nll_choice_norm"] == 5000.0
+    assert store.score_rows([run_id])[0]["nll_choice_norm"] == 2500.0
+
+
+def test_one_of_several_correct_choices_may_be_far_worse_than_another(store: Store) -> None:
+    task = make_task("apart", items=4, choices=3)
+    items = tuple(
+        replace(item, gold=0, golds=(0, 2), choices=("a", "b", "c"), n_chars=(1, 1, 1), n_bytes=(1, 1, 1))
+        for item in task.items
+    )
+    values = [(-5000.0, -1.0, 0.0), (-800.0, -30.0, -31.0), (0.0, -1.0, -5000.0), (-720.0, -721.0, -2.0)]
+    check(store, replace(task, items=items), [(value, (1, 1, 1), False) for value in values])
 
 
 def test_rolling_text_is_weighted_by_its_units(store: Store) -> None:
