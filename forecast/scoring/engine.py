@@ -202,7 +202,7 @@ def _compare_with_plain(checkpoint: LoadedCheckpoint, plan: ScoringPlan, done: S
         tokens += len(request.inputs)
         if tokens > _CHECKED_TOKENS and i != spread[0]:
             break
-        expected = float(score_inputs(checkpoint.model, [_as_plain(plan, int(done.request[i]))])[0].sum())
+        expected = float(score_inputs(checkpoint.model, [_as_plain(plan, int(done.request[i]))]).log_p.sum())
         difference = abs(expected - float(done.loglikelihood[i]))
         dtype = checkpoint.model.get_input_embeddings().weight.dtype
         allowed = TOLERANCE[dtype] * len(request.targets) ** 0.5
@@ -226,7 +226,7 @@ def _fail_on(
     suspects = np.unique(np.searchsorted(plan.tree.request_start, positions, side="right") - 1).tolist()
     for suspect in suspects:
         row = _as_plain(plan, suspect)
-        if not bool(score_inputs(checkpoint.model, [row])[0].isfinite().all()):
+        if not bool(score_inputs(checkpoint.model, [row]).log_p.isfinite().all()):
             raise non_finite_error(name_request(suspect))
     raise non_finite_error(name_request(suspects[0]))
 

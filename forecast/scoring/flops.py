@@ -39,9 +39,9 @@ class ForwardCost:
         pairs += sum(len(product.key) * (product.query_stop - product.query_start) for product in batch.dense)
         return self.per_token * len(batch.tokens) + self.per_pair * pairs + self.per_scored * len(batch.scored)
 
-    def of_padded(self, rows: int, width: int) -> float:
-        """FLOPs of one padded batch, whole attention matrices and the head everywhere."""
-        return rows * width * (self.per_token + self.per_scored) + self.per_pair * rows * width * width
+    def of_padded(self, rows: int, width: int, logits: int) -> float:
+        """FLOPs of one padded batch, whole attention matrices, the head at some positions of each row."""
+        return rows * (width * self.per_token + logits * self.per_scored) + self.per_pair * rows * width * width
 
 
 def forward_cost(model: Any, params_non_embedding: int) -> ForwardCost:

@@ -21,20 +21,35 @@ class PlainInput:
     target: tuple[int, ...]
 
 
-@torch.inference_mode()
-def score_inputs(model: Any, rows: Sequence[PlainInput]) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Score some inputs in one padded batch.
+@dataclass(frozen=True, kw_only=True)
+class PlainScores:
+    """What one padded batch gave; values are concatenated over its rows."""
 
-    Returns:
-        log p(target) in nats (float64) and whether the target was the most probable token, both concatenated over the rows,
-        and the number of padding positions computed. A causal model never looks at padding on the right.
+    log_p: torch.Tensor
+    """Of each target, in nats (float64)."""
+    greedy: torch.Tensor
+    """Whether the target was the most probable token."""
+    padded: int
+    """Padding positions computed."""
+    logits: int
+    """Positions of each row at which logits were computed."""
+
+
+@torch.inference_mode()
+def score_inputs(model: Any, rows: Sequence[PlainInput], *, every_logit: bool = False) -> PlainScores:
+    """Score some inputs in one padded batch. A causal model never looks at padding on the right.
+
+    Args:
+        model: any causal language model of transformers.
+        rows: inputs and what is asked of them.
+        every_logit: compute logits at all positions, so that a row's bits do not depend on what else is asked of it.
     """
     width = max(len(row.inputs) for row in rows)
     device = model.get_input_embeddings().weight.device
     tokens_BxT = torch.zeros((len(rows), width), dtype=torch.long)
     for i, row in enumerate(rows):
         tokens_BxT[i, : len(row.inputs)] = torch.from_numpy(np.asarray(row.inputs, dtype=np.int64))
-    kept_K, arguments = _kept_positions(model, rows, width)
+    kept_K, arguments = (torch.arange(width), {}) if every_logit else _kept_positions(model, rows, width)
     logits_BxKxV = model(input_ids=tokens_BxT.to(device), use_cache=False, **arguments).logits
     scores, greedy = [], []
     for i, row in enumerate(rows):
@@ -45,7 +60,12 @@ def score_inputs(model: Any, rows: Sequence[PlainInput]) -> tuple[torch.Tensor, 
         at_target_S = wide_SxV.gather(1, target_S[:, None])[:, 0]
         scores.append((at_target_S.double() - wide_SxV.logsumexp(-1).double()).cpu())
         greedy.append((wide_SxV.argmax(-1) == target_S).cpu())
-    return torch.cat(scores), torch.cat(greedy), len(rows) * width - sum(len(row.inputs) for row in rows)
+    return PlainScores(
+        log_p=torch.cat(scores),
+        greedy=torch.cat(greedy),
+        padded=len(rows) * width - sum(len(row.inputs) for row in rows),
+        logits=len(kept_K),
+    )
 
 
 def _kept_positions(model: Any, rows: Sequence[PlainInput], width: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

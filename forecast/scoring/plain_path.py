@@ -9,13 +9,14 @@ import torch
 
 from forecast.core.errors import CheckpointError
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
+from forecast.scoring.cpu_products import fast_products, replaceable
 from forecast.scoring.flops import forward_cost
 from forecast.scoring.plain_forward import PlainInput, score_inputs
 from forecast.scoring.plan import ScoringPlan
 from forecast.scoring.requests import ScoredRequests
 
 _LOGIT_BYTES = 256 << 20
-"""The plain pass writes the logits of every position: this bounds them."""
+"""The plain pass may write the logits of every position: this bounds them."""
 _PADDING = 0.125
 """Largest share of padding in a batch."""
 
@@ -47,12 +48,14 @@ def score_plainly(
     for index, request in enumerate(plan.requests):
         by_input.setdefault(tuple(request.inputs), []).append(index)
     waiting = sorted(by_input, key=lambda inputs: (-len(inputs), inputs))
+    products = replaceable(checkpoint.model)
     while waiting:
         size = 1 if alone else _batch_size(waiting, budget)
         batch = waiting[:size]
         rows = [_ask(plan, inputs, by_input[inputs]) for inputs in batch]
         try:
-            scores, greedy, padded = score_inputs(checkpoint.model, rows)
+            with fast_products(products):
+                plain = score_inputs(checkpoint.model, rows, every_logit=alone)
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
@@ -62,17 +65,17 @@ def score_plainly(
         owners = [index for inputs in batch for index in by_input[inputs]]
         counts = np.array([len(plan.requests[index].targets) for index in owners])
         edges = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        sums = np.add.reduceat(scores.numpy(), edges)
+        sums = np.add.reduceat(plain.log_p.numpy(), edges)
         if not np.isfinite(sums).all():
             worst = owners[int(np.flatnonzero(~np.isfinite(sums))[0])]
             raise non_finite_error(name_request(worst))
         yield ScoredRequests(
             request=np.array(owners, dtype=np.int64),
             loglikelihood=sums,
-            is_greedy=np.logical_and.reduceat(greedy.numpy(), edges),
+            is_greedy=np.logical_and.reduceat(plain.greedy.numpy(), edges),
             tokens_computed=sum(len(inputs) for inputs in batch),
-            tokens_padded=padded,
-            flops=cost.of_padded(len(batch), len(batch[0])),
+            tokens_padded=plain.padded,
+            flops=cost.of_padded(len(batch), len(batch[0]), plain.logits),
         )
 
 

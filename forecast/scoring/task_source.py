@@ -64,7 +64,10 @@ class ItemTolerantFactory(TaskFactory):  # type: ignore[misc, unused-ignore]
 
 
 class MirrorTaskFactory(ItemTolerantFactory):
-    """Builds lm-eval's tasks unchanged but for their data source: `<mirror>/<hub id>/<config or default>/<split>.jsonl.gz`."""
+    """Builds lm-eval's tasks unchanged but for their data source: `<mirror>/<hub id>/<config or default>/<split>.jsonl.gz`.
+
+    A data set without configurations may also lie at `<mirror>/<hub id>/<split>.jsonl.gz`.
+    """
 
     def __init__(self, mirror: Path, on_notice: Callable[[str], None], meta: dict[str, Any] | None = None) -> None:
         super().__init__(meta=meta)
@@ -79,7 +82,8 @@ class MirrorTaskFactory(ItemTolerantFactory):
         if isinstance(config.get("task"), list):  # a group: its members come by themselves
             return config
         folder = self._mirror / path / (config.get("dataset_name") or "default")
-        splits = _find_splits(folder)
+        # A data set without configurations may lie in its own folder.
+        splits = _find_splits(folder) or ({} if config.get("dataset_name") else _find_splits(self._mirror / path))
         if not splits:
             raise InputError(
                 f"task '{config.get('task')}' needs the data set {path}, and {folder} holds no split",

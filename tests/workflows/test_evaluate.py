@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,3 +223,23 @@ def test_stock_tasks_run_on_a_mirror_as_lm_eval_runs_them(
             gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
             if rendered.record.output_type == "multiple_choice":
                 assert gold in (item.gold, item.choices[item.gold]), name
+
+
+@pytest.mark.parametrize("folder", ["hellaswag", "hellaswag/default"])
+def test_the_shipped_definitions_read_a_mirror_with_or_without_a_default_folder(folder: str, tmp_path: Path) -> None:
+    from forecast.core.resources import data_folder
+    from forecast.scoring.rendering import render_task
+    from forecast.scoring.task_source import find_tasks, load_tasks
+
+    item = {"id": "0", "question": "Baking: A man", "choices": ["swims.", "bakes.", "flies.", "is"], "gold": 1}
+    (tmp_path / folder).mkdir(parents=True)
+    with gzip.open(tmp_path / folder / "validation.jsonl.gz", "wt", encoding="utf-8") as handle:
+        handle.write(json.dumps(item) + "\n")
+    definitions = data_folder("tasks") / "lm_eval"
+    found = find_tasks(["hellaswag_text"], include_path=definitions, data_dir=tmp_path, on_notice=str)
+    task = load_tasks(found, ["hellaswag_text"])["hellaswag_text"]
+    rendered = render_task(task, name="hellaswag_text", num_fewshot=0, limit=None)
+    assert [(request.context, request.continuation) for request in rendered.requests] == [
+        ("Baking: A man", f" {choice}") for choice in item["choices"]
+    ]
+    assert rendered.record.items[0].gold == 1
