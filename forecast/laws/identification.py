@@ -68,6 +68,8 @@ def _flat_directions(objective: Objective, u: FloatArray, names: list[str]) -> t
     """Parameters that take part in a direction without curvature."""
     rows = row_terms(objective, u)
     matrix = _plain_information(objective, rows)
+    # Where a derivative overflows nothing can be said of its parameter.
+    matrix = np.where(np.isfinite(matrix), matrix, 0.0)
     diagonal = np.diagonal(matrix)
     # An e-fold of a scale that moves nothing by a billionth is an amplitude that went to zero, or what multiplies it.
     effect = np.max(np.abs(rows.gradient), axis=0, initial=0.0) / max(_size(objective), 1e-300)

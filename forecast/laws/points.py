@@ -27,6 +27,21 @@ class Points:
     """(rows,)"""
 
 
+_SMALLEST, _LARGEST = 1e-100, 1e100
+"""Powers of what lies beyond leave the range of floating-point numbers, and nothing that is measured does."""
+
+
+def _check_size(name: str, values: FloatArray) -> None:
+    size = np.abs(values)
+    bad = np.flatnonzero((size > _LARGEST) | ((size > 0) & (size < _SMALLEST)))
+    if len(bad):
+        raise FitError(
+            f"{name} is {values[bad[0]]:g} in row {bad[0]}",
+            expected=f"sizes from {_SMALLEST:g} to {_LARGEST:g}",
+            remedy="check the column, or choose another unit",
+        )
+
+
 def as_columns(law: Law, x: ArrayLike | Mapping[str, ArrayLike]) -> FloatArray:
     """Return x as (rows, inputs); a mapping is taken by input name, one-dimensional x is the only input.
 
@@ -59,6 +74,7 @@ def as_columns(law: Law, x: ArrayLike | Mapping[str, ArrayLike]) -> FloatArray:
                 expected=f"a number above 0 ({column.unit}): '{law.name}' takes its logarithm or power",
                 remedy="leave out rows without training",
             )
+        _check_size(column.name, values)
     return columns
 
 
@@ -86,6 +102,7 @@ def check_points(
         raise FitError(f"y is {values[bad[0]]!r} in row {bad[0]}", expected="finite numbers")
     if len(values) == 0:
         raise FitError("there are no measurements", expected="at least as many as parameters")
+    _check_size("y", values)
     _check_output(law, values, loss, space)
     errors = _column(sigma, len(values), "sigma")
     weight = _column(weights, len(values), "weights", zero_allowed=True)

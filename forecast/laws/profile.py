@@ -7,6 +7,8 @@ compared with Student's t of n - p degrees of freedom (the normal for likelihood
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import optimize, stats
 
@@ -18,6 +20,7 @@ from forecast.laws.result import FitResult
 _EXPANSIONS = 60
 
 
+@np.errstate(all="ignore")  # Held far from its best, a law may overflow: such values are refused.
 def profile_interval(result: FitResult, name: str, *, level: float = 0.95) -> tuple[float, float]:
     """Return (lo, hi) of a free parameter; an end is infinite (or the domain's end) where nothing is refused.
 
@@ -51,6 +54,23 @@ def profile_interval(result: FitResult, name: str, *, level: float = 0.95) -> tu
     return low, high
 
 
+def normal_interval(result: FitResult, name: str, *, level: float = 0.95) -> tuple[float, float]:
+    """Return value -+ z x sandwich error, around the logarithm for a scale; what profiles come to with very many rows.
+
+    Raises:
+        FitError: the parameter was fixed.
+    """
+    if name not in result.free:
+        raise FitError(f"'{name}' is not a free parameter of this fit", expected=", ".join(result.free))
+    value, error = result.params[name], result.standard_errors[name]
+    z = float(stats.norm.ppf((1.0 + level) / 2.0))
+    parameter = result.law.parameters[result.law.names.index(name)]
+    if parameter.log:
+        width = float(np.exp(min(z * error / value, 700.0)))
+        return value / width, value * width
+    return max(value - z * error, parameter.lower), min(value + z * error, parameter.upper)
+
+
 def _crossing(profile: Profile, centre: float, step: float, limit: float, k: float, t: float) -> float:
     """Coordinate at which the statistic reaches t^2, going from the centre by growing steps; the limit if it never does."""
 
@@ -58,13 +78,31 @@ def _crossing(profile: Profile, centre: float, step: float, limit: float, k: flo
         gain = profile.value(coordinate) - profile.best
         return float(np.sqrt(max(2.0 * k * gain, 0.0)) - t) if np.isfinite(gain) else 1e6
 
-    inner, outer = centre, centre + step
+    inner, outer, at_inner = centre, centre + step, -t
     for _ in range(_EXPANSIONS):
         outer = min(outer, limit) if step > 0 else max(outer, limit)
-        if excess(outer) > 0:
+        at_outer = excess(outer)
+        if at_outer > 0:
+            # The search came from the last point; from the optimum it may end lower.
             profile.restart()
-            return float(optimize.brentq(excess, inner, outer, xtol=1e-10 * max(1.0, abs(outer)), rtol=1e-8, maxiter=80))
+            at_outer = min(at_outer, excess(outer))
+        if at_outer > 0:
+            return _root(excess, (inner, at_inner), (outer, at_outer))
         if outer == limit:
             return limit
-        inner, outer = outer, outer + 1.6 * (outer - centre)
+        inner, outer, at_inner = outer, outer + 1.6 * (outer - centre), at_outer
     return limit
+
+
+def _root(excess: Callable[[float], float], inner: tuple[float, float], outer: tuple[float, float]) -> float:
+    """Zero between two (coordinate, value) of opposite sign.
+
+    The ends are not asked again: what a search finds depends a little on where it came from.
+    """
+    ends = dict((inner, outer))
+    tolerance = 1e-10 * max(1.0, abs(outer[0]))
+    return float(
+        optimize.brentq(
+            lambda at: ends[at] if at in ends else excess(at), inner[0], outer[0], xtol=tolerance, rtol=1e-8, maxiter=80
+        )
+    )

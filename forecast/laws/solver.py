@@ -30,6 +30,7 @@ _CELLS = 6_000_000
 """Batch x rows x parameters held at once."""
 
 
+@np.errstate(all="ignore")  # The search visits values at which a law overflows: they lose, and nothing need be said.
 def fit(
     law: Law,
     x: ArrayLike | Mapping[str, ArrayLike],

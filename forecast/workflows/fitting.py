@@ -25,8 +25,8 @@ from forecast.laws import (
     fit,
     get_law,
 )
-from forecast.laws.bootstrap import Bootstrap, bootstrap
-from forecast.laws.profile import profile_interval
+from forecast.laws.bootstrap import MIN_REPLICATES, Bootstrap, bootstrap
+from forecast.laws.profile import normal_interval, profile_interval
 from forecast.laws.solver import check_constraints
 from forecast.workflows.measurements import Measurements, Notice, Selection, load_measurements
 from forecast.workflows.options import check_level, check_replicates
@@ -35,6 +35,10 @@ LOSSES = ("least-squares", "huber", "soft-l1", "binomial", "beta-binomial")
 DEFAULT_HUBER = 1e-3
 """Hoffmann 2022, section D.3."""
 _FEW_RUNS = 15
+_MANY_ROWS = 20_000
+"""With more runs than this the sandwich's intervals are those of a profile or a bootstrap, at a thousandth of the cost."""
+_CELLS = 50_000_000
+"""Bootstrap replicates x rows that are held in memory."""
 _Y_OF_LOSSES = ("loss", "bits_per_byte", "nll_per_byte", "nll_per_char", "nll_choice_norm", "nll_per_token")
 _Y_OF_FRACTIONS = ("acc_norm", "acc", "acc_bytes")
 _SUBSTITUTES = {
@@ -271,16 +275,24 @@ def report_fit(
     replicates: Bootstrap | None = None
     runs = len(set(data.runs))
     # With few runs of one row each, profiles cover within two points and the bootstrap is too wide (docs/laws.md).
-    if request.replicates > 0 and runs >= max(3, len(result.free)) and (runs >= _FEW_RUNS or len(data) > runs):
+    several = len(data) > runs
+    wanted = min(request.replicates, max(_CELLS // len(data), MIN_REPLICATES))
+    if wanted > 0 and runs >= max(3, len(result.free)) and (several or _FEW_RUNS <= runs <= _MANY_ROWS):
+        if wanted < request.replicates:
+            warnings.append(f"{wanted} instead of {request.replicates} bootstrap replicates: there are {len(data):,} rows")
         try:
-            replicates = bootstrap(result, replicates=request.replicates, blocks=data.runs, seed=request.seed)
+            replicates = bootstrap(result, replicates=wanted, blocks=data.runs, seed=request.seed)
         except FitError as error:
             warnings.append(f"no bootstrap: {error}")
         else:
             if replicates.failed:
                 warnings.append(f"{replicates.failed} of {replicates.requested} bootstrap replicates could not be fitted")
     how = (
-        f"bootstrap over {replicates.blocks} runs, {len(replicates.theta)} replicates" if replicates else "sandwich and profile"
+        f"bootstrap over {replicates.blocks} runs, {len(replicates.theta)} replicates"
+        if replicates
+        else "sandwich and profile"
+        if len(data) <= _MANY_ROWS
+        else "sandwich"
     )
     warnings += [
         f"{name} is at the end of its domain: its error and interval see one side only"
@@ -339,5 +351,6 @@ def _constant(result: FitResult, replicates: Bootstrap | None, name: str, level:
         lo, hi = replicates.interval(name, level)
     else:
         error = result.standard_errors[name]
-        lo, hi = profile_interval(result, name, level=level)
+        interval = profile_interval if len(result.residuals) <= _MANY_ROWS else normal_interval
+        lo, hi = interval(result, name, level=level)
     return Constant(name=name, meaning=parameter.meaning, value=value, standard_error=error, lo=lo, hi=hi, role=role)

@@ -237,7 +237,8 @@ def _with_derived(columns: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """Add what follows from other columns: tokens per parameter, errors of accuracies."""
     columns = {name: column for name, column in columns.items() if np.any(np.isfinite(column))}
     if "params" in columns and "tokens" in columns and "token_multiplier" not in columns:
-        columns["token_multiplier"] = columns["tokens"] / np.where(columns["params"] > 0, columns["params"], np.nan)
+        with np.errstate(over="ignore"):  # The law that uses it refuses what is not finite.
+            columns["token_multiplier"] = columns["tokens"] / np.where(columns["params"] > 0, columns["params"], np.nan)
     for name in ("acc", "acc_norm", "acc_bytes"):
         if name in columns:
             columns["error" + name.removeprefix("acc")] = 1.0 - columns[name]

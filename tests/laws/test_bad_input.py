@@ -9,6 +9,7 @@ import pytest
 
 from forecast.core.errors import FitError, UsageError
 from forecast.laws import Binomial, FitStatus, LeastSquares, SoftValue, Space, fit, get_law
+from forecast.laws.profile import normal_interval, profile_interval
 
 C = np.geomspace(1e18, 1e22, 10)
 Y = 2000.0 * C**-0.17 + 1.5
@@ -147,3 +148,55 @@ def test_linear_residuals_may_be_asked_for() -> None:
     linear = fit(LAW, C, Y * 1.01, loss=LeastSquares(Space.LINEAR))
     assert log.space is Space.LOG
     np.testing.assert_allclose(linear.theta, log.theta, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [1e300, 1e-300])
+def test_sizes_whose_powers_overflow_are_named(value: float) -> None:
+    strange = C.copy()
+    strange[3] = value
+    with pytest.raises(FitError, match=r"x is 1e[+-]300 in row 3; expected sizes from 1e-100 to 1e\+100"):
+        fit(LAW, strange, Y)
+    strange = Y.copy()
+    strange[4] = value
+    with pytest.raises(FitError, match=r"y is 1e[+-]300 in row 4"):
+        fit(LAW, C, strange)
+
+
+@pytest.mark.parametrize("law_name", ["cortes", "broken", "chinchilla", "deepseek-batch"])
+@pytest.mark.parametrize("top", [1e99, 1e-90])
+def test_extreme_sizes_neither_warn_nor_crash(law_name: str, top: float) -> None:
+    law = get_law(law_name)
+    rng = np.random.default_rng(0)
+    x = np.stack([rng.permutation(np.geomspace(1e-8, 1.0, 24)) * top for _ in law.inputs], axis=-1)
+    if law_name == "cortes":
+        x[:, 1] = np.arange(24) % 2
+    y = np.geomspace(3.0, 2.0, 24) * np.exp(0.01 * rng.standard_normal(24))
+    result = fit(law, x, y)
+    assert np.isfinite(result.objective)
+    for name in result.free:
+        if name not in result.unidentified:
+            assert not np.isnan(profile_interval(result, name)).any()
+
+
+def test_a_profile_of_noise_has_two_ends() -> None:
+    """Held searches from two sides may end in different valleys, as they do for B here; an interval is found all the same."""
+    rng = np.random.default_rng(18)
+    law = get_law("chinchilla")
+    x = np.stack([np.geomspace(1e7, 1e10, 24), rng.permutation(np.geomspace(1e9, 1e12, 24))], axis=-1)
+    result = fit(law, x, np.abs(2.0 * (1 + 0.5 * rng.standard_normal(24))) + 1e-6)
+    for name, value in zip(law.names, result.theta, strict=True):
+        low, high = profile_interval(result, name)
+        assert low <= value * (1 + 1e-6)
+        assert high >= value * (1 - 1e-6)
+
+
+def test_with_many_rows_the_normal_interval_is_the_profile() -> None:
+    rng = np.random.default_rng(1)
+    x = np.exp(rng.uniform(np.log(1e18), np.log(1e22), 4000))
+    y = (1.7 + 2e3 * x**-0.18) * np.exp(0.005 * rng.standard_normal(4000))
+    result = fit(get_law("power-law-offset"), x, y)
+    for name in result.free:
+        low, high = profile_interval(result, name)
+        np.testing.assert_allclose(normal_interval(result, name), (low, high), atol=0.1 * (high - low), rtol=0)
+    with pytest.raises(FitError, match="not a free parameter"):
+        normal_interval(fit(get_law("power-law-offset"), x, y, fixed={"E": 1.7}), "E")

@@ -124,3 +124,21 @@ def test_published_constants_give_published_numbers() -> None:
     chinchilla = get_law("chinchilla")
     loss = chinchilla.predict(np.array([[70e9, 1.4e12]]), chinchilla.vector(chinchilla.published[0].params))[0]
     assert loss == pytest.approx(1.9366, abs=1e-3)
+
+
+def test_m4_finds_a_power_law_that_is_cut_off() -> None:
+    """The first two rows lie on a plateau: the optimum is alpha = 0 with e_0 at the largest row, M2 on all other rows."""
+    x = np.geomspace(1e5, 1e9, 40)
+    rng = np.random.default_rng(0)
+    y = np.minimum(0.2 + 1e6 * x**-1.1, 0.85) * np.exp(0.01 * rng.standard_normal(40))
+    y[:20] = np.sort(y[:20])[::-1]
+    assert 0.2 + 1e6 * x[1] ** -1.1 > 0.85 > 0.2 + 1e6 * x[7] ** -1.1
+    found = fit(get_law("m4"), x, y, bounds={"e_0": (0.0, 1.0)})
+    assert found.starts_agreed == found.starts
+    best = min(
+        0.5 * float(np.sum((np.log(np.minimum(fit(get_law("m2"), x[k:], y[k:]).predict(x), y.max())) - np.log(y)) ** 2))
+        for k in range(1, 8)
+    )
+    assert found.objective <= best * (1 + 1e-9)
+    at_cut = get_law("m4").vector({"e_inf": 0.2, "e_0": 0.85, "alpha": 0.0, "beta": 1e6, "c": -1.1})
+    np.testing.assert_allclose(get_law("m4").jacobian(np.array([[1e5]]), at_cut), [[0.0, 1.0, 0.0, 0.0, 0.0]], atol=1e-12)

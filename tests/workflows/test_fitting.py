@@ -216,3 +216,25 @@ def test_chinchilla_by_the_command(data_folder: Path) -> None:
     assert found["objective"] == pytest.approx(1.018274e-3, rel=1e-6)
     assert constants["A"]["value"] == pytest.approx(477.83, rel=1e-4)
     assert constants["alpha"]["standard_error"] == pytest.approx(0.0151, rel=0.1)
+
+
+def test_many_rows_cost_no_thousand_refits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    flops = np.exp(rng.uniform(np.log(1e18), np.log(1e22), 20_001))
+    loss = 400.0 * flops**-0.1 * np.exp(0.01 * rng.standard_normal(len(flops)))
+    lines = [f"{c:.8e},{y:.8e},run{i % 50}" for i, (c, y) in enumerate(zip(flops, loss, strict=True))]
+    path = tmp_path / "many.csv"
+    path.write_text("\n".join(["flops,loss,number", *lines]) + "\n", encoding="utf-8")
+    monkeypatch.setattr("forecast.workflows.fitting.bootstrap", lambda *_, **__: pytest.fail("refitted"))
+    report, _ = fit_law(path, Selection(), FitRequest(law="power-law", y="loss"), notice=lambda _text: None)
+    assert report.uncertainty == "sandwich"
+    alpha = report.constants[1]
+    assert alpha.lo is not None
+    assert alpha.hi is not None
+    assert alpha.lo < 0.1 < alpha.hi < alpha.lo + 0.001
+    monkeypatch.undo()
+    monkeypatch.setattr("forecast.workflows.fitting._CELLS", 30 * 20_001)
+    path.write_text(path.read_text(encoding="utf-8").replace("number", "model", 1), encoding="utf-8")
+    report, _ = fit_law(path, Selection(), FitRequest(law="power-law", y="loss"), notice=lambda _text: None)
+    assert report.uncertainty == "bootstrap over 50 runs, 30 replicates"
+    assert "30 instead of 1000 bootstrap replicates: there are 20,001 rows" in report.warnings

@@ -76,10 +76,12 @@ class M4(Law):
         with np.errstate(invalid="ignore", divide="ignore"):
             above, below = self._gaps(x, theta)
             total = below + alpha * above
-            slope = above * below / total
+            # Cut off at e_0 (alpha = 0, the power law beyond it) nothing but e_0 matters.
+            share = below / np.where(total == 0, 1.0, total)
+            slope = above * share
             return stack(
-                below / total,
-                alpha * above / total,
+                share,
+                1.0 - share,
                 slope * np.log(np.maximum(below, 1e-300)),
                 slope / beta,
                 slope * np.log(x[:, 0]),
