@@ -12,6 +12,9 @@ from forecast.core.observations import Ladder
 from forecast.forecasting.backtesting import LEVELS, auroc, backtest_ladder, crps_student, score_methods
 from forecast.forecasting.calibration import DEGREES
 from forecast.forecasting.ensemble import MemberErrors, member_weights
+from forecast.forecasting.predictive import predict_points
+from forecast.forecasting.preparation import prepare
+from forecast.forecasting.sample import Points
 
 Simulate = Callable[..., Ladder]
 
@@ -66,3 +69,11 @@ def test_a_member_without_a_number_is_neither_punished_nor_preferred() -> None:
 def test_auroc_counts_ties_as_half_and_needs_both_kinds() -> None:
     assert auroc(np.array([1.0, 1.0]), np.array([0.0, 1.0])) == 0.5
     assert np.isnan(auroc(np.array([1.0, 2.0]), np.array([1.0, 1.0])))
+
+
+def test_a_curve_that_misses_its_own_runs_is_not_sure_of_the_next(simulate: Simulate) -> None:
+    """Persistence has neither bootstrap nor gain to be unsure of: what it leaves over at the runs makes it wide."""
+    sample = prepare(simulate(sizes=6, items=100_000), metric="acc").sample
+    points = Points(log_flops=sample.log_flops.max() + np.ones(1), log_params=np.zeros(1), log_tokens=np.zeros(1))
+    prediction = predict_points(sample, points, ["persistence"], replicates=8, rng=np.random.default_rng(0))
+    assert prediction.scale[0] > 0.5 * np.std(sample.accuracy[0])
