@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from forecast.core.errors import CheckpointError
-from forecast.core.memory_reuse import keep_freed_memory
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
 from forecast.scoring.flops import forward_cost
 from forecast.scoring.packed_forward import PackedModel
@@ -60,7 +59,6 @@ def score_plan(
     """
     if not plan.requests:
         return
-    keep_freed_memory()
     _check_vocabulary(checkpoint, plan)
     if options.deterministic:
         yield from score_plainly(checkpoint, plan, _budget(checkpoint, options), alone=True, name_request=name_request)

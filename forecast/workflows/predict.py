@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -229,6 +229,7 @@ def predict(
     fit_max_flops: float | None = None,
     recipe_shift: float = 0.0,
     progress: Progress | None = None,
+    on_failure: Callable[[str, NotForecastableError], None] | None = None,
 ) -> list[Prediction]:
     """Forecast several targets on several tasks from what is stored.
 
@@ -246,10 +247,11 @@ def predict(
         fit_max_flops: fit on checkpoints of at most so much compute.
         recipe_shift: what another recipe may move the target by (standard deviation, as a fraction).
         progress: where bars and notices go.
+        on_failure: told of each task that cannot be forecast while others can; without it the first such task is raised.
 
     Raises:
         UsageError: unknown names, nothing to forecast.
-        NotForecastableError: too little to fit.
+        NotForecastableError: too little to fit, on every task if `on_failure` is given.
     """
     progress = progress or SilentProgress()
     if holdout is None and not targets:
@@ -260,21 +262,31 @@ def predict(
     tasks = None if tasks is None else list(dict.fromkeys(tasks))
     ladders = load_ladders(source, tasks=tasks, family=family, num_fewshot=num_fewshot, with_items=True, progress=progress)
     found: list[Prediction] = []
+    failed: dict[str, NotForecastableError] = {}
     with progress.stage("forecasting", len(ladders), "tasks") as stage:
         for ladder in ladders:
             stage.describe(ladder.task)
-            found += predict_ladder(
-                ladder,
-                targets,
-                holdout=holdout,
-                method=method,
-                level=level,
-                seed=seed,
-                metric=metric,
-                fit_max_flops=fit_max_flops,
-                recipe_shift=recipe_shift,
-            )
+            try:
+                found += predict_ladder(
+                    ladder,
+                    targets,
+                    holdout=holdout,
+                    method=method,
+                    level=level,
+                    seed=seed,
+                    metric=metric,
+                    fit_max_flops=fit_max_flops,
+                    recipe_shift=recipe_shift,
+                )
+            except NotForecastableError as error:
+                failed[ladder.task] = error
+                if on_failure is None:
+                    break
             stage.advance()
+    for task, reason in failed.items():
+        if not found or on_failure is None:
+            raise reason
+        on_failure(task, reason)
     return found
 
 

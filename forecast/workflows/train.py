@@ -155,11 +155,13 @@ def train_family(
         UsageError: a member's name is unknown.
     """
     progress = progress or SilentProgress()
-    recipe = _select(read_recipe(card), members)
+    whole = read_recipe(card)
+    recipe = _select(whole, members)
     machine = look_at_machine(device)
     jobs = 1 if machine.device == "cuda" or machine.processes > 1 else max(1, jobs)
     threads = threads or max(1, machine.cores // jobs)
-    needed = max(plan.tokens for plan in _plan_all(recipe, inputs.tokenizer, seed=seed, data_hash=""))
+    # Of all members: the order of the data must not depend on which of them are trained first.
+    needed = max(plan.tokens for plan in _plan_all(whole, inputs.tokenizer, seed=seed, data_hash=""))
     train, validation = _tokenise(inputs, folder, needed, recipe.validation_tokens, machine, progress)
     plans = _plan_all(recipe, inputs.tokenizer, seed=seed, data_hash=train.data_hash)
     _notice_repeats(plans, train, progress)

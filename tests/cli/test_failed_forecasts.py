@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,3 +74,21 @@ def test_a_table_is_no_results_file(forecast: Command, db: Path, error_line: Err
         assert forecast(*arguments, "--db", "runs.csv", "--quiet") == 1
         assert "runs.csv is no DuckDB file" in error_line()
         assert Path("runs.csv").read_bytes() == before
+
+
+def test_a_task_that_cannot_be_forecast_does_not_take_the_others_with_it(
+    forecast: Command, db: Path, error_line: ErrorLine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["family,model,task,params,tokens,acc,n_items,chance"]
+    for i, params in enumerate((1e7, 3e7, 1e8, 3e8, 1e9)):
+        rows.append(f"f,m{i},rising,{params},{20 * params},{0.3 + 0.08 * i},1000,0.25")
+        rows.append(f"f,m{i},silent,{params},{20 * params},0,1000,0")
+    Path("two.csv").write_text("\n".join(rows) + "\n")
+    command = ("predict", "--table", "two.csv", "--flops", "1e21", "--json", "--db", str(db))
+    assert forecast(*command, "--task", "rising,silent") == 3
+    captured = capsys.readouterr()
+    [only] = json.loads(captured.out)
+    assert only["task"] == "rising"
+    assert captured.err.startswith("error: 1 task(s) cannot be forecast, the others are above: silent: ")
+    assert forecast(*command, "--task", "silent") == 1
+    assert "the same acc" in error_line()

@@ -79,6 +79,15 @@ def test_side_by_side_training_gives_the_same_weights(tmp_path, inputs):
     assert weights(tmp_path / "one", "tiny-b", 40) == weights(tmp_path / "two", "tiny-b", 40)
 
 
+def test_members_trained_first_are_kept_when_the_others_follow(tmp_path, inputs):
+    card = write_card(tmp_path)
+    first = train_family(card, inputs, folder=tmp_path / "parts", threads=1, members=["tiny-a"])
+    rest = train_family(card, inputs, folder=tmp_path / "parts", threads=1)
+    assert (len(first.checkpoints), rest.skipped, rest.failures) == (1, ("tiny-a",), {})
+    train_family(card, inputs, folder=tmp_path / "whole", threads=1)
+    assert weights(tmp_path / "parts", "tiny-a", 20) == weights(tmp_path / "whole", "tiny-a", 20)
+
+
 def test_member_that_fits_no_memory_is_named_and_the_others_are_trained(tmp_path, inputs):
     card = write_card(tmp_path, CARD + TOO_LARGE)
     report = train_family(card, inputs, folder=tmp_path / "out", threads=1)

@@ -11,6 +11,7 @@ import typer
 from forecast.cli.console import open_progress, print_json, stdout_console
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
 from forecast.cli.text_scores import print_text_table, with_perplexity
+from forecast.core.memory_reuse import keep_freed_memory
 
 
 def register(app: typer.Typer) -> None:
@@ -103,6 +104,7 @@ def evaluate_command(
     # lm-eval takes a second to import: what was asked for is checked before that.
     from forecast.workflows.evaluate import evaluate
 
+    keep_freed_memory()
     report = evaluate(
         requests,
         tasks=[name.strip() for name in tasks.split(",") if name.strip()],

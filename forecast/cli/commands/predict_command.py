@@ -9,6 +9,7 @@ import typer
 
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
 from forecast.cli.outputs import check_figure
+from forecast.core.errors import ForecastError, NotForecastableError, PartialResultError
 
 if TYPE_CHECKING:
     from forecast.forecasting.emergence import Emergence
@@ -63,9 +64,11 @@ def predict(
         wanted.append(Target(name="target", params=params, tokens=tokens, flops=flops))
     if save:
         check_saving(db)
+    asked = [name.strip() for name in task.split(",") if name.strip()]
+    failed: dict[str, ForecastError] = {}
     found = run(
         table or db,
-        tasks=[name.strip() for name in task.split(",") if name.strip()] or None,
+        tasks=asked or None,
         family=family,
         targets=wanted,
         holdout=holdout,
@@ -77,18 +80,22 @@ def predict(
         fit_max_flops=fit_max_flops,
         recipe_shift=recipe_shift,
         progress=open_progress(quiet=quiet or json),
+        on_failure=failed.__setitem__,
     )
-    _render(found, json, _emergence(found, level, seed) if emergence else {})
+    several = len(found) > 1 or len(asked) > 1
+    _render(found, _emergence(found, level, seed) if emergence else {}, json=json, several=several)
     if save:
         ids = save_predictions(found, db)
         if not (quiet or json):
             stderr_console().print(f"stored in {db}: {', '.join(ids)}", highlight=False, soft_wrap=True)
     if plot is not None:
         _draw(found, plot, quiet or json)
+    if failed:
+        text = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        raise PartialResultError(f"{len(failed)} task(s) cannot be forecast, the others are above: {text}")
 
 
 def _emergence(found: list[Prediction], level: float, seed: int) -> dict[str, Emergence]:
-    from forecast.core.errors import NotForecastableError
     from forecast.forecasting.emergence import find_emergence
 
     results = {}
@@ -102,7 +109,7 @@ def _emergence(found: list[Prediction], level: float, seed: int) -> dict[str, Em
     return results
 
 
-def _render(found: list[Prediction], json: bool, emergence: dict[str, Emergence]) -> None:
+def _render(found: list[Prediction], emergence: dict[str, Emergence], *, json: bool, several: bool) -> None:
     from forecast.cli.console import print_json, stdout_console
     from forecast.report.forecast_table import forecast_json, forecast_table
 
@@ -112,7 +119,7 @@ def _render(found: list[Prediction], json: bool, emergence: dict[str, Emergence]
         for forecast in forecasts:
             extra: dict[str, object] = {"emergence": emergence[forecast.task]} if forecast.task in emergence else {}
             plain.append(forecast_json(forecast) | extra)
-        print_json(plain[0] if len(plain) == 1 else plain)
+        print_json(plain if several else plain[0])
         return
     console = stdout_console()
     console.print(forecast_table(forecasts))
