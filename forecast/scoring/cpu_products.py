@@ -18,10 +18,14 @@ import torch
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+ROW_STEP = 16
+"""oneDNN builds a kernel for every shape (a millisecond) and keeps a thousand of them (up to a megabyte each): rows of varying
+number are filled up to a multiple of this."""
+
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Return x @ weight.T + bias, as torch.nn.functional.linear: x (..., K), weight (N, K), bias (N,)."""
-    if _suits(x) and _suits(weight) and onednn_is_faster():
+    if suits(x) and suits(weight) and onednn_is_faster():
         return _onednn(x, weight, bias)
     return functional.linear(x, weight, bias)
 
@@ -38,6 +42,11 @@ def fast_products(layers: list[Any]) -> Iterator[None]:
             del layer.__dict__["forward"]
 
 
+def filling(rows: int) -> int:
+    """Rows to add to a product of so many, so that few shapes occur; 0 where oneDNN is not used."""
+    return -rows % ROW_STEP if onednn_is_faster() else 0
+
+
 def replaceable(model: torch.nn.Module) -> list[Any]:
     """Linear layers of a model whose product oneDNN would compute faster; none where it would not."""
     found = [
@@ -46,7 +55,7 @@ def replaceable(model: torch.nn.Module) -> list[Any]:
         if isinstance(module, torch.nn.Linear | Conv1D)
         and type(module) in (torch.nn.Linear, Conv1D)
         and "forward" not in module.__dict__
-        and _suits(module.weight)
+        and suits(module.weight)
     ]
     return found if found and onednn_is_faster() else []
 
@@ -59,7 +68,8 @@ def _forward_transposed(layer: Any, x: torch.Tensor) -> torch.Tensor:
     return linear(x, layer.weight.t(), layer.bias)
 
 
-def _suits(tensor: torch.Tensor) -> bool:
+def suits(tensor: torch.Tensor) -> bool:
+    """Whether a product of this tensor may go to oneDNN: float32 on the CPU."""
     return tensor.device.type == "cpu" and tensor.dtype == torch.float32
 
 

@@ -111,21 +111,22 @@ def _score_packed(
     scores = np.zeros(len(tree.row_node))
     greedy = np.zeros(len(tree.row_node), dtype=np.bool_)
     finished, checked = 0, False
-    computed, flops = 0, 0.0
+    computed, padded, flops = 0, 0, 0.0
     for batch in _batches_within_memory(packed, plan, _budget(checkpoint, options), _carry_limit(checkpoint), scores, greedy):
         rows = slice(batch.row_start, batch.row_stop)
         if not np.isfinite(scores[rows]).all():
             _fail_on(checkpoint, plan, batch, scores, name_request)
         computed += len(batch.tokens)
-        flops += cost.of_batch(batch)
+        padded += packed.padding(batch)
+        flops += cost.of_batch(batch) + cost.per_token * packed.padding(batch)
         before, finished = finished, int(np.searchsorted(plan.completion, batch.row_stop))
         if finished == before:
             continue
-        done = _sum_requests(plan, plan.by_completion[before:finished], scores, greedy, computed, flops)
+        done = _sum_requests(plan, plan.by_completion[before:finished], scores, greedy, computed, padded, flops)
         if not checked:
             _compare_with_plain(checkpoint, plan, done)
             checked = True
-        computed, flops = 0, 0.0
+        computed, padded, flops = 0, 0, 0.0
         yield done
 
 
@@ -185,6 +186,7 @@ def _sum_requests(
     scores: NDArray[np.float64],
     greedy: NDArray[np.bool_],
     computed: int,
+    padded: int,
     flops: float,
 ) -> ScoredRequests:
     """A request's loglikelihood is the sum over its rows, its greediness that of all of them."""
@@ -198,7 +200,7 @@ def _sum_requests(
         loglikelihood=np.add.reduceat(scores[rows], edges),
         is_greedy=np.logical_and.reduceat(greedy[rows], edges),
         tokens_computed=computed,
-        tokens_padded=0,
+        tokens_padded=padded,
         flops=flops,
     )
 

@@ -6,8 +6,9 @@ import inspect
 from typing import Any
 
 import torch
+from torch.nn import functional
 
-from forecast.scoring.cpu_products import fast_products, replaceable
+from forecast.scoring.cpu_products import fast_products, filling, replaceable
 from forecast.scoring.scored_head import ScoredHead
 from forecast.scoring.tree_attention import IMPLEMENTATION, TreeState, UnsupportedAttentionError, tree_state
 from forecast.scoring.tree_batches import Batch
@@ -41,14 +42,15 @@ class PackedModel:
             UnsupportedAttentionError: a layer did not use the attention it was given.
         """
         embedding = self._model.get_input_embeddings().weight
+        fill = (0, self.padding(batch))
         state = TreeState(batch, self._carried, embedding.device)
         before = self._config._attn_implementation
         self._config._attn_implementation = IMPLEMENTATION
         try:
             with tree_state(state), fast_products(self._products):
                 hidden_TxE = self._trunk(
-                    input_ids=torch.from_numpy(batch.tokens)[None].to(embedding.device),
-                    position_ids=torch.from_numpy(batch.positions)[None].to(embedding.device),
+                    input_ids=functional.pad(torch.from_numpy(batch.tokens), fill)[None].to(embedding.device),
+                    position_ids=functional.pad(torch.from_numpy(batch.positions), fill)[None].to(embedding.device),
                     use_cache=False,
                 ).last_hidden_state[0]
         finally:
@@ -61,6 +63,10 @@ class PackedModel:
         scored = torch.from_numpy(batch.scored).to(hidden_TxE.device)
         row_scored = torch.from_numpy(batch.row_scored)
         return self._head.score(hidden_TxE.index_select(0, scored), row_scored, row_target)
+
+    def padding(self, batch: Batch) -> int:
+        """Positions appended to a batch, which nothing attends to and nothing is read from."""
+        return filling(len(batch.tokens)) if self._products else 0
 
     def forget(self) -> None:
         """Drop the carried keys and values."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional
 
-from forecast.scoring.cpu_products import linear
+from forecast.scoring.cpu_products import filling, linear, suits
 
 _ROWS = {"cpu": 512, "cuda": 4096}
 _VOCABULARY = {"cpu": 2048, "cuda": 32768}
@@ -41,6 +42,8 @@ class ScoredHead:
         scores = torch.empty(len(row_target), dtype=torch.float64, device=device)
         greedy = torch.empty(len(row_target), dtype=torch.bool, device=device)
         n_rows = _ROWS.get(device.type, _ROWS["cpu"])
+        if suits(hidden_SxE):
+            hidden_SxE = functional.pad(hidden_SxE, (0, 0, 0, filling(len(hidden_SxE))))
         starts = list(range(0, len(hidden_SxE), n_rows))
         edges = torch.searchsorted(row_scored, torch.tensor([*starts, len(hidden_SxE)], device=device)).tolist()
         for start, first, last in zip(starts, edges[:-1], edges[1:], strict=True):

@@ -200,6 +200,7 @@ def _joined_products(
     product: Product = _flash if softcap is None else _softcapped(softcap)
     carried = state.batch.carried
     out_TxHxD = torch.empty((n_tokens, heads, value.shape[-1]), dtype=query.dtype)
+    out_TxHxD[len(state.batch.tokens) :] = 0.0  # appended positions
     # Masks and weights are wide: -1e9 has no place in float16.
     dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
     weight_TxH = torch.empty((n_tokens, heads), dtype=dtype)
