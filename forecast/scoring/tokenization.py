@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from forecast.core.errors import CheckpointError, InputError
 from forecast.scoring.requests import TextRequest, TokenRequest
 
-_TEXTS_PER_CALL = 512
-_REQUESTS_PER_PART = 4096
+_TEXTS_PER_CALL = 256
+_REQUESTS_PER_PART = 1024
 """Texts and tokens of this many requests are held at a time."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.core.errors import FitError
+from forecast.core.errors import FitError, UsageError
 from forecast.laws import LeastSquares, fit, get_law
 from forecast.laws.design import assess_candidates, choose_next
 from forecast.laws.equivalence import Curve, common_levels, fit_curve, gain_at, gain_curve
@@ -78,7 +78,7 @@ def test_nothing_is_said_outside_the_common_range() -> None:
     a, b = curve(1.0, 1e18, 1e19), curve(1.0, 1e21, 1e22)
     with pytest.raises(FitError, match="no level is reached by both"):
         common_levels(a, b)
-    with pytest.raises(FitError, match="outside the common range"):
+    with pytest.raises(UsageError, match="outside the common range"):
         gain_at(curve(1.0), curve(3.0), 9.0, confidence=0.9)
 
 
