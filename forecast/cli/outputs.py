@@ -7,9 +7,8 @@ from pathlib import Path
 
 import typer
 
-from forecast.core.errors import InputError, UsageError
-
-FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
+from forecast.core.errors import InputError
+from forecast.report.figure_file import check_suffix
 
 
 def check_output(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
@@ -39,6 +38,6 @@ def check_figure(parameter: typer.CallbackParam, path: Path | None) -> Path | No
         UsageError: its suffix names no format.
         InputError: it cannot be written.
     """
-    if path is not None and path.suffix.lower() not in FIGURE_SUFFIXES:
-        raise UsageError(f"cannot draw '{path}'", expected="a file name ending in " + ", ".join(FIGURE_SUFFIXES))
+    if path is not None:
+        check_suffix(path)
     return check_output(parameter, path)

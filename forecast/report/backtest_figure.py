@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from forecast.core.errors import UsageError
 from forecast.core.observations import FloatArray
-from forecast.report.figure_file import save_figure
+from forecast.report.figure_file import check_suffix, save_figure
 
 # Okabe & Ito 2008; shapes and dashes differ too, so that the lines are told apart in grey.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
 MARKERS = "osD^vPX<>"
 DASHES = ("-", "--", "-.", ":")
-SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def draw_backtest(
@@ -41,8 +39,7 @@ def draw_backtest(
     Raises:
         UsageError: another suffix.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"cannot draw '{path.name}'", expected="a file name ending in " + ", ".join(SUFFIXES))
+    check_suffix(path)
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     middle = np.sqrt(edges[:-1] * edges[1:])

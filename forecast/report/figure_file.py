@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
+from forecast.core.errors import InputError, UsageError
 
-from forecast.core.errors import InputError
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+SUFFIXES = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 160
+
+
+def check_suffix(path: Path) -> None:
+    """Check that a figure's name says which format to write; needs no plotting library.
+
+    Raises:
+        UsageError: its suffix names no format.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"cannot draw '{path}'", expected="a file name ending in " + ", ".join(SUFFIXES))
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
@@ -18,6 +30,8 @@ def save_figure(figure: Figure, path: Path) -> Path:
     Raises:
         InputError: the file or its folder cannot be written.
     """
+    from matplotlib import rc_context
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with rc_context({"svg.hashsalt": "forecast"}):

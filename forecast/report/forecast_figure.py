@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from forecast.core.errors import UsageError
 from forecast.core.forecasts import Curve, Forecast
 from forecast.core.observations import BoolArray, FloatArray, Ladder
-from forecast.report.figure_file import save_figure
+from forecast.report.figure_file import check_suffix, save_figure
 
 # Okabe & Ito 2008 (https://jfly.uni-koeln.de/color/): told apart by the colour-blind, and in grey by lightness and shape.
 BLUE, VERMILION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#666666"
-SUFFIXES = (".png", ".svg", ".pdf")
 NAMES = {
     "nll_per_char": "NLL of the right answer (nats per character)",
     "nll_per_byte": "NLL of the right answer (nats per byte)",
@@ -42,8 +41,7 @@ def draw_forecast(ladder: Ladder, forecast: Forecast, path: Path, *, held_out: L
     Raises:
         UsageError: another suffix, or the forecast carries no curves.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"cannot draw '{path.name}'", expected="a file name ending in " + ", ".join(SUFFIXES))
+    check_suffix(path)
     curves = forecast.curves
     if curves is None or curves.accuracy_of_flops is None:
         raise UsageError("this forecast carries no curves to draw")

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.core.errors import UsageError
 from forecast.laws import FitResult
 from forecast.laws.envelope import Envelope
 from forecast.laws.isoflop import Parabola
 from forecast.laws.optimal import Frontier, TrainingRuns
-from forecast.report.figure_file import save_figure
+from forecast.report.figure_file import check_suffix, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def draw_optimal(
@@ -37,8 +34,7 @@ def draw_optimal(
     Raises:
         UsageError: the file name has no known suffix.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"cannot draw {path}", expected="a name that ends in " + ", ".join(SUFFIXES))
+    check_suffix(path)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(16.5, 4.8), layout="constrained")

@@ -116,9 +116,10 @@ def _score_packed(
         rows = slice(batch.row_start, batch.row_stop)
         if not np.isfinite(scores[rows]).all():
             _fail_on(checkpoint, plan, batch, scores, name_request)
+        appended = packed.padding(batch)
         computed += len(batch.tokens)
-        padded += packed.padding(batch)
-        flops += cost.of_batch(batch) + cost.per_token * packed.padding(batch)
+        padded += appended
+        flops += cost.of_batch(batch) + cost.per_token * appended
         before, finished = finished, int(np.searchsorted(plan.completion, batch.row_stop))
         if finished == before:
             continue

@@ -79,8 +79,7 @@ class TreeState:
             if window is not None:
                 distance = self._depth[query_BxQ + self.batch.carried][:, :, None] - self._depth[key_BxK][:, None, :]
                 allowed_BxQxK = allowed_BxQxK & (distance < window)
-            mask = torch.zeros(allowed_BxQxK.shape, dtype=dtype, device=self.device).masked_fill_(~allowed_BxQxK, _MASKED)
-            self._masks[name] = mask[:, None]
+            self._masks[name] = _additive(allowed_BxQxK, dtype)[:, None]
         mask_Bx1xQxK = self._masks[name]
         assert mask_Bx1xQxK is not None
         return mask_Bx1xQxK
@@ -96,8 +95,7 @@ class TreeState:
                 query = self._depth[product.query_start + carried : product.query_stop + carried]
                 key = self._depth[product.key_start : product.query_stop + carried]
                 allowed_QxK = allowed_QxK & (query[:, None] - key[None, :] < window)
-            mask = torch.zeros(allowed_QxK.shape, dtype=dtype, device=self.device).masked_fill_(~allowed_QxK, _MASKED)
-            self._masks[name] = mask[None, None]
+            self._masks[name] = _additive(allowed_QxK, dtype)[None, None]
         mask_1x1xQxK = self._masks[name]
         assert mask_1x1xQxK is not None
         return mask_1x1xQxK
@@ -119,10 +117,14 @@ class TreeState:
                 query = torch.arange(product.query_start, product.query_stop, device=self.device) + carried
             distance = self._depth[query][:, None] - self._depth[key][None, :]
             hidden = (distance >= window) | (distance < 0)
-            mask = torch.zeros(hidden.shape, dtype=dtype, device=self.device).masked_fill_(hidden, _MASKED)
             needed = kind == "causal" or bool(hidden.any())
-            self._masks[name] = mask[None, None] if needed else None
+            self._masks[name] = _additive(~hidden, dtype)[None, None] if needed else None
         return self._masks[name]
+
+
+def _additive(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Zero where a query may look, `_MASKED` elsewhere; of the same shape."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, _MASKED)
 
 
 _active: ContextVar[TreeState | None] = ContextVar("forecast_tree_state", default=None)

@@ -11,7 +11,6 @@ import typer
 from forecast.cli.console import open_progress, print_json, stdout_console
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
 from forecast.cli.text_scores import print_text_table, with_perplexity
-from forecast.core.memory_reuse import keep_freed_memory
 
 
 def register(app: typer.Typer) -> None:
@@ -75,6 +74,7 @@ def evaluate_command(
     quiet: QuietOption = False,
 ) -> None:
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
+    from forecast.core.memory_reuse import keep_freed_memory
     from forecast.hub import Fetcher, parse_bytes
     from forecast.workflows.model_names import request_of_backend
     from forecast.workflows.selection import select
