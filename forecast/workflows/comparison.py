@@ -85,6 +85,13 @@ def compare_families(
         )
     if a.task != b.task:
         raise UsageError(f"{family_a} has {a.task}, {family_b} has {b.task}", remedy="choose one with --task")
+    if set(a.members) != set(b.members):
+        apart = sorted(set(a.members) ^ set(b.members))
+        raise UsageError(
+            f"{len(apart)} tasks of '{a.task}' are stored of one family only ({', '.join(apart[:4])})",
+            expected="the same tasks of both",
+            remedy="evaluate them, or compare on single tasks",
+        )
     name = metric or next((m for m in _METRICS if m in a.columns and m in b.columns), None)
     if name is None:
         raise UsageError(f"{family_a} and {family_b} share no metric on {a.task}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,12 @@ import numpy as np
 from forecast.core.errors import InputError, UsageError
 from forecast.core.observation_rows import ObservationRow, build_ladder
 from forecast.core.observations import FloatArray, Ladder
+from forecast.workflows.task_groups import checkpoint_rows, members_of, stored_members, union_of
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 SAME_CONVENTION = 0.03
 """C / (6 N D) within this of 1 counts as 6 N D."""
+_COUNTS = ("params", "params_non_embedding")
 
 Notice = Callable[[str], None]
 
@@ -45,6 +47,8 @@ class Measurements:
     columns: Mapping[str, FloatArray]
     flops_convention: str
     chance: float = float("nan")
+    members: tuple[str, ...] = ()
+    """Stored tasks that `task` stands for: itself, or those of a group."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -65,14 +69,10 @@ class Measurements:
     def take(self, rows: Sequence[int] | FloatArray) -> Measurements:
         """Return some of the rows."""
         index = np.asarray(rows, dtype=np.intp)
-        return Measurements(
-            source=self.source,
-            family=self.family,
-            task=self.task,
+        return replace(
+            self,
             runs=tuple(self.runs[i] for i in index),
             columns={name: column[index] for name, column in self.columns.items()},
-            flops_convention=self.flops_convention,
-            chance=self.chance,
         )
 
 
@@ -119,13 +119,27 @@ def _from_rows(source: Path, rows: list[ObservationRow], selection: Selection, n
         raise UsageError(f"no row of {source} has " + " and ".join(f"{k}={v}" for k, v in selection.where.items()))
     family = _choose("family", selection.family, [row.family for row in rows], source)
     rows = [row for row in rows if row.family == family]
-    task = _choose("task", selection.task, [row.task for row in rows], source)
-    rows = [row for row in rows if row.task == task]
+    tasks = {row.task for row in rows}
+    members = members_of(selection.task, tasks) if selection.task else ()
+    if len(members) < 2:
+        members = (_choose("task", members[0] if members else None, sorted(tasks), source),)
+    parts = [_one_task([row for row in rows if row.task == name], selection, notice) for name in members]
+    ladder = union_of(selection.task or members[0], [part for part, _rows in parts], notice)
+    extras = [_extra_columns(_rows_of(ladder, part, own)) for part, own in parts]
+    columns = _ladder_columns(ladder)
+    for name, column in extras[0].items():
+        # Of a group, what is the same on every task says something of the checkpoint.
+        if all(name in other and np.array_equal(other[name], column, equal_nan=True) for other in extras[1:]):
+            columns[name] = column if name in _COUNTS else columns.get(name, column)
+    return _finish(source, ladder, columns, members, selection)
+
+
+def _one_task(rows: list[ObservationRow], selection: Selection, notice: Notice) -> tuple[Ladder, list[ObservationRow]]:
+    """Build one task's ladder of rows that were measured alike; return the rows in its order, too."""
+    family, task, shots = rows[0].family, rows[0].task, {row.num_fewshot for row in rows}
     if selection.num_fewshot is not None:
         rows = [row for row in rows if row.num_fewshot == selection.num_fewshot]
-    shots = {row.num_fewshot for row in rows}
-    definitions = {row.definition for row in rows}
-    if len(shots) > 1 or len(definitions) > 1 or not rows:
+    if not rows or len({(row.num_fewshot, row.definition) for row in rows}) > 1:
         raise UsageError(f"{family} on {task} was measured with shots {sorted(map(str, shots))}", remedy="choose --num-fewshot")
     conventions = {row.flops_convention for row in rows if row.flops is not None}
     if len(conventions) > 1:
@@ -135,15 +149,25 @@ def _from_rows(source: Path, rows: list[ObservationRow], selection: Selection, n
             remedy="keep one with --where flops_convention=NAME",
         )
     ladder, order = build_ladder(rows, notice=notice)
-    extra = [rows[index] for index in order]
-    columns = _ladder_columns(ladder)
-    columns["params"] = _numbers([row.params for row in extra])
-    columns["params_non_embedding"] = _numbers([row.params_non_embedding for row in extra])
-    for name in sorted({name for row in extra for name in row.metadata}):
-        numbers = [_as_number(row.metadata.get(name)) for row in extra]
+    return ladder, [rows[index] for index in order]
+
+
+def _rows_of(ladder: Ladder, part: Ladder, rows: list[ObservationRow]) -> list[ObservationRow]:
+    """Put a task's rows in the order of its group's ladder."""
+    if ladder is part:
+        return rows
+    found = checkpoint_rows(part)
+    return [rows[found[key]] for key in checkpoint_rows(ladder)]
+
+
+def _extra_columns(rows: list[ObservationRow]) -> dict[str, FloatArray]:
+    """Both parameter counts, and what else the table says in numbers."""
+    columns = {name: _numbers([getattr(row, name) for row in rows]) for name in _COUNTS}
+    for name in sorted({name for row in rows for name in row.metadata}):
+        numbers = [_as_number(row.metadata.get(name)) for row in rows]
         if any(number is not None for number in numbers):
             columns.setdefault(name, _numbers(numbers))
-    return _finish(source, ladder, columns, selection)
+    return columns
 
 
 def _matches(row: ObservationRow, name: str, value: str, source: Path) -> bool:
@@ -168,23 +192,28 @@ def _from_store(source: Path, selection: Selection, notice: Notice) -> Measureme
         raise UsageError(
             "--where filters tables, not results files", remedy="use --task, --family, or export with forecast sql"
         )
-    ladders = Store(source).ladders(
-        tasks=[selection.task] if selection.task else None,
-        families=[selection.family] if selection.family else None,
-        num_fewshot=selection.num_fewshot,
-        notice=notice,
-    )
+    store = Store(source)
+    families = [selection.family] if selection.family else None
+    names = stored_members(store, [selection.task], families) if selection.task else None
+    ladders = store.ladders(tasks=names, families=families, num_fewshot=selection.num_fewshot, notice=notice)
     if not ladders:
         raise InputError(
             f"{source} holds no results for this choice", remedy="see `forecast tasks --db` and `forecast families`"
         )
     family = _choose("family", selection.family, [ladder.family for ladder in ladders], source)
-    ladders = [ladder for ladder in ladders if ladder.family == family]
-    task = _choose("task", selection.task, [ladder.task for ladder in ladders], source)
-    ladders = [ladder for ladder in ladders if ladder.task == task]
-    if len(ladders) > 1:
-        raise UsageError(f"{family} on {task} was measured in {len(ladders)} ways", remedy="choose --num-fewshot")
-    return _finish(source, ladders[0], _ladder_columns(ladders[0]), selection)
+    by_task = {ladder.task: ladder for ladder in ladders if ladder.family == family}
+    members = (
+        stored_members(store, [selection.task], [family]) if selection.task else [_choose("task", None, list(by_task), source)]
+    )
+    lacking = [name for name in members if name not in by_task]
+    if lacking:
+        raise UsageError(
+            f"{family} has no results on {', '.join(lacking[:4])} with {selection.num_fewshot} shots",
+            expected=f"all {len(members)} stored tasks of '{selection.task}'",
+            remedy="choose --num-fewshot, or name single tasks",
+        )
+    ladder = union_of(selection.task or members[0], [by_task[name] for name in members], notice)
+    return _finish(source, ladder, _ladder_columns(ladder), members, selection)
 
 
 def _from_plain(source: Path, names: Sequence[str], rows: Sequence[Sequence[str]], selection: Selection) -> Measurements:
@@ -218,7 +247,9 @@ def _ladder_columns(ladder: Ladder) -> dict[str, FloatArray]:
     return columns
 
 
-def _finish(source: Path, ladder: Ladder, columns: dict[str, FloatArray], selection: Selection) -> Measurements:
+def _finish(
+    source: Path, ladder: Ladder, columns: dict[str, FloatArray], members: Sequence[str], selection: Selection
+) -> Measurements:
     found = Measurements(
         source=str(source),
         family=ladder.family,
@@ -227,6 +258,7 @@ def _finish(source: Path, ladder: Ladder, columns: dict[str, FloatArray], select
         columns=_with_derived(columns),
         flops_convention=ladder.flops_convention,
         chance=ladder.chance,
+        members=tuple(members),
     )
     if selection.finals_only and np.any(ladder.is_final):
         found = found.take(np.flatnonzero(ladder.is_final).tolist())

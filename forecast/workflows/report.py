@@ -20,6 +20,7 @@ from forecast.report.forecast_figure import draw_forecast
 from forecast.report.page import ReportContent, Section, render_page
 from forecast.store import Store
 from forecast.workflows.predict import Prediction, hold_out, predict_ladder
+from forecast.workflows.task_groups import members_of, stored_members, union_of
 
 DEFAULT_FACTORS = (10.0, 100.0)
 """Targets when none is named: so many times the largest run's compute."""
@@ -57,7 +58,7 @@ def write_report(
 
     Raises:
         InputError: there is no such results file.
-        UsageError: an unknown task or family, or a target that is no positive number.
+        UsageError: an unknown task or family, a group whose tasks were not asked alike, or a target that is no positive number.
         NotForecastableError: nothing is stored that has an accuracy.
     """
     progress = progress or SilentProgress()
@@ -69,8 +70,11 @@ def write_report(
         if not (math.isfinite(amount) and amount > 0):
             raise UsageError(f"--flops is {amount!r}", expected="a positive number of training FLOPs")
     store = Store(db)
-    found = store.ladders(tasks=tasks, families=families, num_fewshot=num_fewshot, with_items=True, notice=progress.notice)
+    names = None if tasks is None else stored_members(store, tasks, families)
+    found = store.ladders(tasks=names, families=families, num_fewshot=num_fewshot, with_items=True, notice=progress.notice)
     ladders = [ladder for ladder in found if any(name in ladder.metrics for name in ACCURACY_METRICS)]
+    if tasks is not None:
+        ladders = _named(ladders, tasks, progress)
     if not ladders:
         raise NotForecastableError(f"{db} holds no accuracies", remedy="run `forecast eval` or `forecast import` first")
     sections = []
@@ -94,6 +98,25 @@ def write_report(
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}", remedy="name another file with --out") from error
     return len(sections)
+
+
+def _named(ladders: Sequence[Ladder], tasks: Sequence[str], progress: Progress) -> list[Ladder]:
+    """Each family's ladders of the tasks named, a group's joined; one that cannot be joined is left out, if any can."""
+    named: list[Ladder] = []
+    failed: list[tuple[str, ForecastError]] = []
+    for family in dict.fromkeys(ladder.family for ladder in ladders):
+        own = {ladder.task: ladder for ladder in ladders if ladder.family == family}
+        for task in dict.fromkeys(tasks):
+            members = [own[name] for name in members_of(task, own) if name in own]
+            try:
+                named += [union_of(task, members, progress.notice)] if members else []
+            except ForecastError as error:
+                failed.append((f"{family}, {task}", error))
+    for name, reason in failed:
+        if not named:
+            raise reason
+        progress.notice(f"{name} is left out: {reason}")
+    return named
 
 
 def _section(ladder: Ladder, flops: Sequence[float], *, level: float, seed: int) -> Section:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from forecast.catalog.benchmarks import benchmark_names, load_benchmark
 from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.hashing import content_hash
 from forecast.core.observations import FloatArray, ItemMatrix, Ladder
+
+if TYPE_CHECKING:
+    from forecast.store import Store
 
 
 def members_of(task: str, known: Collection[str]) -> tuple[str, ...]:
@@ -26,6 +30,26 @@ def members_of(task: str, known: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(name for name in known if name.startswith(f"{task}_"))) or (task,)
 
 
+def stored_members(store: Store, tasks: Sequence[str], families: Sequence[str] | None) -> list[str]:
+    """Return the tasks of a results file that the names stand for in any of the families; None means all families."""
+    rows = [row for part in store.query("SELECT DISTINCT family, task FROM observations") for row in part.to_pylist()]
+    known: dict[str, set[str]] = {}
+    for row in rows:
+        if families is None or row["family"] in families:
+            known.setdefault(row["family"], set()).add(row["task"])
+    return list(dict.fromkeys(name for task in tasks for held in known.values() or [()] for name in members_of(task, held)))
+
+
+def union_of(task: str, members: Sequence[Ladder], notice: Callable[[str], None]) -> Ladder:
+    """Return a task's own ladder, or its group's joined, saying so."""
+    if len(members) == 1:
+        return members[0]
+    joined = join_tasks(task, members)
+    items = 0 if joined.n_items is None else int(joined.n_items.max())
+    notice(f"{task} is the union of {len(members)} tasks with {items} items, of the checkpoints that answered all")
+    return joined
+
+
 def join_tasks(name: str, members: Sequence[Ladder]) -> Ladder:
     """One ladder of a group: the checkpoints that answered all its tasks, every item of them counted alike.
 
@@ -36,7 +60,7 @@ def join_tasks(name: str, members: Sequence[Ladder]) -> Ladder:
         UsageError: they were asked with different numbers of shots, or have more items together than the card says: tasks of
             another benchmark are among them.
     """
-    positions = [{_checkpoint(ladder, row): row for row in range(len(ladder))} for ladder in members]
+    positions = [checkpoint_rows(ladder) for ladder in members]
     common = [key for key in positions[0] if all(key in other for other in positions)]
     taken = [
         ladder.take(np.array([rows[key] for key in common], np.intp)) for ladder, rows in zip(members, positions, strict=True)
@@ -82,8 +106,9 @@ def join_tasks(name: str, members: Sequence[Ladder]) -> Ladder:
     )
 
 
-def _checkpoint(ladder: Ladder, row: int) -> tuple[str, str, str]:
-    return ladder.model[row], str(ladder.step[row]), str(ladder.tokens[row])
+def checkpoint_rows(ladder: Ladder) -> dict[tuple[str, str, str], int]:
+    """Return where each checkpoint is: what the tasks of a group are matched by."""
+    return {(ladder.model[row], str(ladder.step[row]), str(ladder.tokens[row])): row for row in range(len(ladder))}
 
 
 def _all(ladders: Sequence[Ladder], metric: str) -> bool:
