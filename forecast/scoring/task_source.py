@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import datasets
+import lm_eval.tasks
 import pyarrow.json
 import yaml
 from lm_eval.api.task import ConfigurableTask
@@ -19,6 +20,7 @@ from lm_eval.tasks._index import TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from forecast.core.errors import ForecastError, InputError, UsageError
+from forecast.scoring.task_names import scan_definitions
 
 LOCAL_BUILDERS = frozenset({"json", "csv", "parquet", "text", "arrow"})
 """`dataset_path` values that name a file reader of `datasets`, not a hub data set."""
@@ -158,14 +160,6 @@ def find_tasks(
     _quiet_third_parties()
     manager = _index_tasks(names, include_path, on_notice)
     manager._factory = ItemTolerantFactory() if data_dir is None else MirrorTaskFactory(data_dir, on_notice)
-    for name in names:
-        if name not in manager.task_index and not Path(name).is_file():
-            near = difflib.get_close_matches(name, manager.all_tasks, n=5, cutoff=0.5)
-            raise UsageError(
-                f"unknown task '{name}'",
-                expected="a task, group or tag of lm-eval or of --include-path",
-                remedy=f"nearest: {', '.join(near)}" if near else "see `forecast tasks`",
-            )
     return manager
 
 
@@ -182,25 +176,38 @@ def load_tasks(manager: TaskManager, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _index_tasks(names: Sequence[str], include_path: Path | None, on_notice: Callable[[str], None]) -> Any:
-    """Index the user's folder, and lm-eval's thousands of definitions (seconds) only where a name is not in it."""
-    if include_path is None:
-        return TaskManager()
-    own = TaskManager(include_path=include_path, include_defaults=False)
-    if all(name in own.task_index for name in names):
+    """Index the user's folder, and lm-eval's thousands of definitions (seconds) only where a name may be among them."""
+    own = None if include_path is None else TaskManager(include_path=include_path, include_defaults=False)
+    if own is not None and all(name in own.task_index for name in names):
         return own
-    manager = TaskManager(include_path=include_path)
     # lm-eval passes over what it cannot read: a task missing because of that must not be called unknown.
-    broken = _unreadable_definitions(include_path)
-    missing = [name for name in names if name not in manager.task_index and not Path(name).is_file()]
-    if broken and missing:
-        raise InputError(
-            f"task '{missing[0]}' is in no readable file of --include-path: {'; '.join(broken[:3])}",
-            expected="YAML task definitions",
-            remedy="repair the file, or move it away if the task is not meant to be there",
-        )
+    broken = [] if include_path is None else _unreadable_definitions(include_path)
+    wanted = [name for name in names if not (own is not None and name in own.task_index) and not Path(name).is_file()]
+    possible, plain = scan_definitions(wanted, Path(lm_eval.tasks.__file__).parent)
+    _refuse_unknown(wanted, possible, [*plain, *(own.all_tasks if own is not None else ())], broken)
+    manager = TaskManager(include_path=include_path)
+    _refuse_unknown(wanted, manager.task_index, manager.all_tasks, broken)
     for text in broken:
         on_notice(f"left out of --include-path: {text}")
     return manager
+
+
+def _refuse_unknown(names: Sequence[str], known: Container[str], suggested: Sequence[str], broken: Sequence[str]) -> None:
+    for name in names:
+        if name in known:
+            continue
+        if broken:
+            raise InputError(
+                f"task '{name}' is in no readable file of --include-path: {'; '.join(broken[:3])}",
+                expected="YAML task definitions",
+                remedy="repair the file, or move it away if the task is not meant to be there",
+            )
+        near = difflib.get_close_matches(name, suggested, n=5, cutoff=0.5)
+        raise UsageError(
+            f"unknown task '{name}'",
+            expected="a task, group or tag of lm-eval or of --include-path",
+            remedy=f"nearest: {', '.join(near)}" if near else "see `forecast tasks`",
+        )
 
 
 def _unreadable_definitions(folder: Path) -> list[str]:
