@@ -1,6 +1,8 @@
-"""Requests for checkpoints, filled with what a card or a checkpoint's own note says."""
+"""Requests for checkpoints, filled with what a card, a checkpoint's own note or the user says."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from forecast.catalog.families import FamilyCard, ModelCard, RevisionCard
 from forecast.core.checkpoint_note import CheckpointNote
@@ -60,3 +62,35 @@ def _card_flops(card: FamilyCard, model: ModelCard, revision: RevisionCard) -> t
     if counted is None or revision.tokens is None:
         return None, None
     return training_flops(counted, revision.tokens), card.flops_convention.value
+
+
+def override(
+    request: CheckpointRequest,
+    *,
+    params: int | None = None,
+    tokens: int | None = None,
+    flops: float | None = None,
+    flops_convention: str | None = None,
+) -> CheckpointRequest:
+    """Put the user's numbers in place of the card's; FLOPs that depended on a replaced number are counted anew."""
+    if flops is not None:
+        convention = flops_convention or FlopsConvention.PUBLISHED.value
+    else:
+        flops, convention = request.flops, request.flops_convention or ""
+        if params is not None or tokens is not None:
+            flops, convention = _recounted_flops(request, params, tokens)
+    return replace(
+        request,
+        params=params if params is not None else request.params,
+        tokens=tokens if tokens is not None else request.tokens,
+        flops=flops,
+        flops_convention=convention if flops is not None else None,
+    )
+
+
+def _recounted_flops(request: CheckpointRequest, params: int | None, tokens: int | None) -> tuple[float | None, str]:
+    by_total = params is not None or request.flops_convention != FlopsConvention.SIX_ND_NON_EMBEDDING.value
+    counted = (params if params is not None else request.params) if by_total else request.params_non_embedding
+    seen = tokens if tokens is not None else request.tokens
+    convention = FlopsConvention.SIX_ND_TOTAL if by_total else FlopsConvention.SIX_ND_NON_EMBEDDING
+    return (training_flops(counted, seen), convention.value) if counted and seen is not None else (None, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -205,5 +205,6 @@ def describe(
         raise UsageError(f"--tokens is {tokens}", expected=TOKENS_EXPECTED)
     if family is None and model is None and all(value is None for value in numbers.values()):
         return None
-    request = CheckpointRequest(source="", family=family or "", model=model or "", step=step, params=params)
-    return replace(request, tokens=tokens, flops=flops, flops_convention="published" if flops is not None else None)
+    return CheckpointRequest(
+        source="", family=family or "", model=model or "", step=step, params=params, tokens=tokens, flops=flops
+    )

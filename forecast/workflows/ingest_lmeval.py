@@ -86,7 +86,7 @@ def _checkpoint(results: StatedResults, described: CheckpointRequest | None) -> 
     identity = results.identity
     request = _from_card(identity) or _from_folder(identity) or _from_name(identity)
     if described is not None:
-        request = _override(request, described)
+        request = _as_described(request, described)
     params = request.params if request.params is not None else identity.params
     flops, convention = request.flops, request.flops_convention
     if flops is None and params and request.tokens is not None:
@@ -158,18 +158,16 @@ def _from_name(identity: ModelIdentity) -> CheckpointRequest:
     )
 
 
-def _override(request: CheckpointRequest, described: CheckpointRequest) -> CheckpointRequest:
-    recounted = described.params is not None or described.tokens is not None or described.flops is not None
-    return replace(
+def _as_described(request: CheckpointRequest, described: CheckpointRequest) -> CheckpointRequest:
+    from forecast.catalog.requests import override
+
+    named = replace(
         request,
         family=described.family or request.family,
         model=described.model or request.model,
         step=described.step if described.step is not None else request.step,
-        params=described.params if described.params is not None else request.params,
-        tokens=described.tokens if described.tokens is not None else request.tokens,
-        flops=described.flops if recounted else request.flops,
-        flops_convention=described.flops_convention if recounted else request.flops_convention,
     )
+    return override(named, params=described.params, tokens=described.tokens, flops=described.flops)
 
 
 def _run(results: StatedResults, stated: StatedTask, samples: SampledTask, checkpoint: CheckpointRecord) -> ImportedRun:

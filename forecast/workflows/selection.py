@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from forecast.catalog.checkpoint_folders import as_models, find_checkpoints
 from forecast.catalog.families import FamilyCard, load_family
 from forecast.catalog.located import nearest
-from forecast.catalog.requests import request_of, request_of_note
+from forecast.catalog.requests import override, request_of, request_of_note
 from forecast.catalog.revisions import choose_revisions
 from forecast.catalog.sizes import choose_models
 from forecast.core.errors import InputError, UsageError
 from forecast.core.records import CheckpointRequest
-from forecast.core.units import FlopsConvention, training_flops
 from forecast.workflows.model_names import read_model
 
 DEFAULT_CHECKPOINTS = Path("checkpoints")
@@ -74,6 +72,9 @@ def select(
                 f"--params, --tokens and --flops for {len(unique)} checkpoints",
                 expected="one checkpoint when numbers are given",
             )
+        for name, value in (("params", params), ("tokens", tokens), ("flops", flops)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageError(f"--{name} is {value}", expected="a number above 0")
         unique = [override(unique[0], params=params, tokens=tokens, flops=flops, flops_convention=flops_convention)]
     return sorted(unique, key=_cost)
 
@@ -109,42 +110,3 @@ def _select_in_house(card: FamilyCard, sizes: str, revisions: str, checkpoints: 
     notes = {str(entry.path): entry.note for entry in found}
     chosen = choose_models(as_models(found, family=card.name), sizes, family=card.name)
     return [request_of_note(entry.name, notes[entry.name]) for model in chosen for entry in choose_revisions(model, revisions)]
-
-
-def override(
-    request: CheckpointRequest,
-    *,
-    params: int | None = None,
-    tokens: int | None = None,
-    flops: float | None = None,
-    flops_convention: str | None = None,
-) -> CheckpointRequest:
-    """Put the user's numbers in place of the card's; FLOPs that depended on a replaced number are counted anew.
-
-    Raises:
-        UsageError: a number out of range.
-    """
-    for name, value in (("params", params), ("tokens", tokens), ("flops", flops)):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise UsageError(f"--{name} is {value}", expected="a number above 0")
-    if flops is not None:
-        convention = flops_convention or FlopsConvention.PUBLISHED.value
-    else:
-        flops, convention = request.flops, request.flops_convention or ""
-        if params is not None or tokens is not None:
-            flops, convention = _recounted_flops(request, params, tokens)
-    return replace(
-        request,
-        params=params if params is not None else request.params,
-        tokens=tokens if tokens is not None else request.tokens,
-        flops=flops,
-        flops_convention=convention if flops is not None else None,
-    )
-
-
-def _recounted_flops(request: CheckpointRequest, params: int | None, tokens: int | None) -> tuple[float | None, str]:
-    by_total = params is not None or request.flops_convention != FlopsConvention.SIX_ND_NON_EMBEDDING.value
-    counted = (params if params is not None else request.params) if by_total else request.params_non_embedding
-    seen = tokens if tokens is not None else request.tokens
-    convention = FlopsConvention.SIX_ND_TOTAL if by_total else FlopsConvention.SIX_ND_NON_EMBEDDING
-    return (training_flops(counted, seen), convention.value) if counted and seen is not None else (None, "")

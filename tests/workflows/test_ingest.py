@@ -235,6 +235,27 @@ def test_the_old_format_of_published_pythia_evaluations(tmp_path: Path) -> None:
     assert Store(db).info() == before
 
 
+@pytest.mark.parametrize(
+    ("said", "flops", "convention"),
+    [
+        ({}, 6 * 85_056_000 * 1000 * 2_097_152, "6nd-non-embedding"),
+        ({"tokens": 5_000_000}, 6 * 85_056_000 * 5_000_000, "6nd-non-embedding"),
+        ({"params": 100, "tokens": 5_000_000}, 6 * 100 * 5_000_000, "6nd-total"),
+        ({"tokens": 5_000_000, "flops": 1e19}, 1e19, "published"),
+        ({"tokens": 0, "step": 0}, 0, "6nd-non-embedding"),
+    ],
+    ids=["card", "tokens", "params", "flops", "untrained"],
+)
+def test_the_users_numbers_are_counted_as_the_card_counts(
+    tmp_path: Path, said: dict[str, Any], flops: float, convention: str
+) -> None:
+    path = tmp_path / "160m_step1000.json"
+    path.write_text(old_format("pretrained=EleutherAI/pythia-v1.1-160m,revision=step1000"))
+    run([path], tmp_path / "r.duckdb", **said)
+    found = Store(tmp_path / "r.duckdb").query("SELECT DISTINCT flops, flops_convention FROM observations")
+    assert [row for part in found for row in part.to_pylist()] == [{"flops": flops, "flops_convention": convention}]
+
+
 def test_model_and_step_come_from_the_name_where_the_file_does_not_say(tmp_path: Path) -> None:
     folder = tmp_path / "tiny-5m" / "five-shot"
     folder.mkdir(parents=True)
