@@ -49,6 +49,8 @@ class BacktestSummary:
     """Mean absolute error of repeating the largest run's value."""
     coverage: float | None
     """Share of held-out values inside their interval at the forecast's level."""
+    other_tasks: int = 0
+    """Other tasks of the family whose back-tests helped to scale the interval."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,14 @@ import numpy as np
 from forecast.core.errors import NotForecastableError
 from forecast.core.observations import FloatArray, Ladder
 from forecast.core.progress import Progress, SilentProgress
-from forecast.forecasting.calibration import DEGREES
+from forecast.forecasting.calibration import DEGREES, Evidence
 from forecast.forecasting.ensemble import member_names
 from forecast.forecasting.predictive import predict_points, quantile
-from forecast.forecasting.preparation import choose_metric, prepare
+from forecast.forecasting.preparation import Prepared, choose_metric, prepare
 from forecast.forecasting.registry import all_methods, get_method
-from forecast.forecasting.rolling_origin import distance, points_of, rolling_origins
+from forecast.forecasting.rehearsal import Rehearsal, rehearse
+from forecast.forecasting.rolling_origin import SAME_COMPUTE, Origin, distance, points_of, rolling_origins
+from forecast.forecasting.sample import Points, Sample
 from forecast.forecasting.verdicts import judge
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -73,88 +75,149 @@ class MethodScore:
     crps: float
 
 
-def backtest_ladder(
-    ladder: Ladder,
+def backtest_ladders(
+    ladders: Sequence[Ladder],
     *,
     methods: Sequence[str] | None = None,
     seed: int = 0,
     metric: str | None = None,
     progress: Progress | None = None,
-) -> list[BacktestRecord]:
+) -> tuple[list[BacktestRecord], dict[str, NotForecastableError]]:
     """Repeat the forecast at rolling origins over compute, with every method that the runs can carry.
 
     Args:
-        ladder: one family on one task.
+        ladders: one family on one or more tasks; as in a forecast, tasks share the scale of their intervals: at each origin
+            by back-tests on runs up to the same compute.
         methods: names; None takes `auto` and every method.
         seed: of everything random.
         metric: accuracy metric; None takes the first that was measured.
-        progress: where the bar goes; one unit per origin and method.
+        progress: where the bar goes; one unit per task, origin and method.
+
+    Returns:
+        The records, and for each task that cannot be back-tested why: fewer than three runs, or no origin can be scored.
 
     Raises:
-        NotForecastableError: fewer than three runs, or no origin can be scored.
+        UsageError: unknown method or metric.
     """
-    chosen = choose_metric(ladder, metric)
-    prepared = prepare(ladder, metric=chosen)
-    sample = prepared.sample
-    origins = rolling_origins(sample, at_most=ORIGINS)
+    names = list(methods) if methods is not None else ["auto", *all_methods()]
+    for name in names:
+        if name != "auto":
+            get_method(name)
+    tasks: list[_Task] = []
+    failed: dict[str, NotForecastableError] = {}
+    for ladder in ladders:
+        try:
+            tasks.append(_prepare(ladder, metric))
+        except NotForecastableError as error:
+            failed[ladder.task] = error
+    records: list[BacktestRecord] = []
+    bar = progress or SilentProgress()
+    with bar.stage("back-testing", sum(len(task.origins) for task in tasks) * len(names), "fits") as stage:
+        for name in names:
+            stage.describe(name)
+            places = []
+            for task in tasks:
+                for origin in task.origins:
+                    stage.advance()
+                    place = _rehearse_at(task, origin, name, seed)
+                    if place is not None:
+                        places.append(place)
+            for place in places:
+                elsewhere = [
+                    other.rehearsal.evidence for other in places if other.task is not place.task and other.beside(place)
+                ]
+                records += _score(place, name, elsewhere, seed)
+    order = {task.ladder.task: place for place, task in enumerate(tasks)}
+    return sorted(records, key=lambda record: order[record.task]), failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    ladder: Ladder
+    prepared: Prepared
+    origins: Sequence[Origin]
+
+    def split(self, origin: Origin) -> tuple[Sample, Points]:
+        """The runs up to an origin, and where the larger ones end."""
+        sample = self.prepared.sample
+        return sample.rows(origin.fitted), points_of(sample, origin.held)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """One task at one origin, rehearsed inside its window."""
+
+    task: _Task
+    origin: Origin
+    names: Sequence[str]
+    rehearsal: Rehearsal
+
+    def beside(self, other: _Place) -> bool:
+        """Whether both end at the same compute, so that neither sees runs that the other may not."""
+        return abs(self.origin.log_flops - other.origin.log_flops) < SAME_COMPUTE
+
+
+def _prepare(ladder: Ladder, metric: str | None) -> _Task:
+    prepared = prepare(ladder, metric=choose_metric(ladder, metric))
+    origins = rolling_origins(prepared.sample, at_most=ORIGINS)
     if not origins:
         raise NotForecastableError(
             f"{ladder.family} on {ladder.task} has {len(prepared.runs)} runs, too few to hide one and fit the rest",
             expected="at least three runs of different compute",
         )
-    names = list(methods) if methods is not None else ["auto", *all_methods()]
-    for name in names:
-        if name != "auto":
-            get_method(name)
-    records: list[BacktestRecord] = []
-    bar = progress or SilentProgress()
-    with bar.stage(f"back-testing {ladder.task}", len(origins) * len(names), "fits") as stage:
-        for origin in origins:
-            window = sample.rows(origin.fitted)
-            points = points_of(sample, origin.held)
-            for name in names:
-                stage.describe(name)
-                stage.advance()
-                if name != "auto" and get_method(name).missing(window) is not None:
-                    continue
-                predictive = predict_points(
-                    window,
-                    points,
-                    member_names(window, name),
-                    replicates=REPLICATES,
-                    rng=np.random.default_rng(seed),
-                    origins_at_most=INNER_ORIGINS,
-                )
-                far = distance(points, window)
-                for k, row in enumerate(origin.held):
-                    judgement = judge(window, predictive, k, float(far[k]))
-                    truth, point, scale = float(sample.accuracy[0][row]), predictive.point[[k]], predictive.scale[[k]]
-                    if not np.isfinite(point[0]):
-                        continue
-                    intervals = [
-                        (float(quantile(point, scale, (1 - q) / 2)[0]), float(quantile(point, scale, (1 + q) / 2)[0]))
-                        for q in LEVELS
-                    ]
-                    records.append(
-                        BacktestRecord(
-                            family=ladder.family,
-                            task=ladder.task,
-                            metric=chosen,
-                            method=name,
-                            origin_flops=float(np.exp(origin.log_flops)),
-                            runs_fitted=window.n_runs,
-                            model=prepared.runs[int(sample.run[row])],
-                            flops=float(np.exp(sample.log_flops[row])),
-                            extrapolation=float(np.exp(far[k])),
-                            truth=truth,
-                            point=float(point[0]),
-                            covered=tuple(lo <= truth <= hi for lo, hi in intervals),
-                            width=tuple(hi - lo for lo, hi in intervals),
-                            crps=crps_student(truth, float(point[0]), float(scale[0])),
-                            verdict=judgement.verdict.value,
-                            risk=judgement.risk,
-                        )
-                    )
+    return _Task(ladder=ladder, prepared=prepared, origins=origins)
+
+
+def _rehearse_at(task: _Task, origin: Origin, method: str, seed: int) -> _Place | None:
+    window, points = task.split(origin)
+    if method != "auto" and get_method(method).missing(window) is not None:
+        return None
+    names = member_names(window, method)
+    rehearsal = rehearse(window, names, points, np.random.default_rng(seed), at_most=INNER_ORIGINS)
+    return _Place(task=task, origin=origin, names=names, rehearsal=rehearsal)
+
+
+def _score(place: _Place, method: str, elsewhere: Sequence[Sequence[Evidence]], seed: int) -> list[BacktestRecord]:
+    """Records of all held-out runs at one place."""
+    task, sample = place.task, place.task.prepared.sample
+    window, points = task.split(place.origin)
+    predictive = predict_points(
+        window,
+        points,
+        place.names,
+        replicates=REPLICATES,
+        rng=np.random.default_rng([seed, 1]),
+        rehearsal=place.rehearsal,
+        elsewhere=elsewhere,
+    )
+    far = distance(points, window)
+    records = []
+    for k, row in enumerate(place.origin.held):
+        judgement = judge(window, predictive, k, float(far[k]))
+        truth, point, scale = float(sample.accuracy[0][row]), predictive.point[[k]], predictive.scale[[k]]
+        if not np.isfinite(point[0]):
+            continue
+        ends = [[float(quantile(point, scale, (1 + side * q) / 2)[0]) for side in (-1, 1)] for q in LEVELS]
+        records.append(
+            BacktestRecord(
+                family=task.ladder.family,
+                task=task.ladder.task,
+                metric=task.prepared.metric,
+                method=method,
+                origin_flops=float(np.exp(place.origin.log_flops)),
+                runs_fitted=window.n_runs,
+                model=task.prepared.runs[int(sample.run[row])],
+                flops=float(np.exp(sample.log_flops[row])),
+                extrapolation=float(np.exp(far[k])),
+                truth=truth,
+                point=float(point[0]),
+                covered=tuple(lo <= truth <= hi for lo, hi in ends),
+                width=tuple(hi - lo for lo, hi in ends),
+                crps=crps_student(truth, float(point[0]), float(scale[0])),
+                verdict=judgement.verdict.value,
+                risk=judgement.risk,
+            )
+        )
     return records
 
 

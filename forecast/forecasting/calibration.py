@@ -11,8 +11,10 @@ from forecast.core.observations import FloatArray
 
 DEGREES = 5.0
 """Of Student's t: some benchmarks jump, so errors have heavy tails."""
-LOG_FACTOR_SD = 0.5
-"""Prior standard deviation of the logarithm of the factor: families err by 0.6 to 1.6 times what their laws expect."""
+FAMILY_SD = 0.4
+"""Prior standard deviation of the mean log factor of a family's tasks: whole families err more or less than laws expect."""
+TASK_SD = 0.3
+"""Standard deviation of log factors between the tasks of one family. With the family's, a single task's prior is .5 wide."""
 LARGEST_FACTOR = 10.0
 GRID = np.linspace(-np.log(LARGEST_FACTOR), np.log(LARGEST_FACTOR), 61)
 
@@ -52,17 +54,33 @@ def worth(share: float) -> float:
     return share**2
 
 
-def posterior_factor(evidence: Sequence[Evidence]) -> float:
-    """Factor k on the model part of a spread: exp of the posterior mean of log k.
+def posterior_factor(evidence: Sequence[Evidence], elsewhere: Sequence[Sequence[Evidence]] = ()) -> float:
+    """Factor k on the model part of a task's spread: exp of the posterior mean of log k.
 
-    log k ~ Normal(0, 0.5); error / scale(k) ~ Student's t with 5 degrees of freedom. The errors of one origin are one law's,
-    so they count as one observation (their mean log density), times the origin's worth. Where noise explains the errors
-    the likelihood is flat and k stays at 1.
+    log k ~ Normal(m, 0.3) over the tasks of a family, m ~ Normal(0, 0.4) over families; error / scale(k) ~ Student's t with 5
+    degrees of freedom. The errors of one origin are one law's, so they count as one observation (their mean log density),
+    times the origin's worth. Where noise explains the errors the likelihood is flat and k stays at 1.
+
+    Args:
+        evidence: from the task's own back-tests.
+        elsewhere: the same from the family's other tasks, one entry per task.
 
     >>> posterior_factor([])
     1.0
     """
-    log_density = -0.5 * np.square(GRID / LOG_FACTOR_SD)
+    between = _normal(GRID[:, None] - GRID[None, :], TASK_SD)
+    between /= between.sum(axis=1, keepdims=True)
+    log_mean = -0.5 * np.square(GRID / FAMILY_SD)
+    for other in elsewhere:
+        log_mean = log_mean + np.log(np.maximum(between @ _likelihood(other), 1e-300))
+    mean = np.exp(log_mean - log_mean.max())
+    density = (mean @ between) * _likelihood(evidence)
+    return float(np.exp(np.sum(density * GRID) / np.sum(density)))
+
+
+def _likelihood(evidence: Sequence[Evidence]) -> FloatArray:
+    """(61,) of log k on the grid, at most 1."""
+    log_density = np.zeros(GRID.size)
     for origin in evidence:
         known = np.isfinite(origin.error)
         if not known.any():
@@ -72,5 +90,10 @@ def posterior_factor(evidence: Sequence[Evidence]) -> float:
         squared = np.square(origin.error[known]) / variance
         log_t = -0.5 * (DEGREES + 1.0) * np.log1p(squared / DEGREES) - 0.5 * np.log(variance)
         log_density = log_density + worth(origin.share) * log_t.mean(axis=1)
-    density = np.exp(log_density - log_density.max())
-    return float(np.exp(np.sum(density * GRID) / np.sum(density)))
+    likelihood: FloatArray = np.exp(log_density - log_density.max())
+    return likelihood
+
+
+def _normal(x: FloatArray, sd: float) -> FloatArray:
+    result: FloatArray = np.exp(-0.5 * np.square(x / sd))
+    return result

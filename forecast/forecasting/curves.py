@@ -8,9 +8,10 @@ from forecast.core.forecasts import Curve, ForecastCurves, IntervalEstimate, Tar
 from forecast.core.observations import FloatArray, Ladder
 from forecast.forecasting.calibration import DEGREES
 from forecast.forecasting.nll_interval import log_spread
-from forecast.forecasting.predictive import Predictive, calibrate_nll, quantile, spread_of
+from forecast.forecasting.predictive import Predictive, calibrate_nll, quantile
 from forecast.forecasting.preparation import Prepared
 from forecast.forecasting.sample import Points, Sample
+from forecast.forecasting.spread import spread_of
 from forecast.forecasting.targets import complete_target, target_points
 
 CURVE_POINTS = 60

@@ -3,23 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.forecasts import BacktestSummary, FittedOn, Forecast, IntervalEstimate, Target
 from forecast.core.observations import Ladder
+from forecast.forecasting.calibration import Evidence, posterior_factor
 from forecast.forecasting.curves import draw_curves, nll_estimate
 from forecast.forecasting.ensemble import member_names
-from forecast.forecasting.predictive import Predictive, calibrate, predict_points, quantile
+from forecast.forecasting.predictive import Predictive, predict_points, quantile
 from forecast.forecasting.preparation import Prepared, choose_metric, prepare
 from forecast.forecasting.registry import get_method
+from forecast.forecasting.rehearsal import Rehearsal, rehearse
 from forecast.forecasting.rolling_origin import distance
 from forecast.forecasting.targets import check_target, complete_target, target_points
 from forecast.forecasting.verdicts import judge
 
 REPLICATES = 64
 QUANTILES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsed:
+    """A ladder made ready for a forecast, with its back-tests."""
+
+    ladder: Ladder
+    prepared: Prepared
+    method: str
+    names: Sequence[str]
+    """Members behind the method that the runs can carry."""
+    targets: Sequence[tuple[Target, tuple[str, ...]]]
+    """Completed targets, each with notes on how."""
+    rehearsal: Rehearsal
+
+    @property
+    def evidence(self) -> Sequence[Evidence]:
+        """What its back-tests say about stated spreads, for the family's other tasks."""
+        return self.rehearsal.evidence
+
+
+def rehearse_ladder(
+    ladder: Ladder, targets: Sequence[Target], *, method: str = "auto", seed: int = 0, metric: str | None = None
+) -> Rehearsed:
+    """Prepare a ladder and back-test the method inside its own runs; arguments and errors as for `forecast_ladder`."""
+    check_question(targets, method=method)
+    prepared = prepare(ladder, metric=choose_metric(ladder, metric))
+    names = member_names(prepared.sample, method)
+    if method != "auto" and (reason := get_method(method).missing(prepared.sample)) is not None:
+        raise UsageError(f"method '{method}' cannot be used here: {reason}", remedy="choose another method, or auto")
+    completed = [complete_target(target, ladder) for target in targets]
+    points = target_points([target for target, _ in completed])
+    rehearsal = rehearse(prepared.sample, names, points, np.random.default_rng(seed))
+    return Rehearsed(ladder=ladder, prepared=prepared, method=method, names=names, targets=completed, rehearsal=rehearsal)
 
 
 def forecast_ladder(
@@ -49,25 +86,50 @@ def forecast_ladder(
         NotForecastableError: too few usable runs.
     """
     check_question(targets, method=method, level=level, recipe_shift=recipe_shift)
-    prepared = prepare(ladder, metric=choose_metric(ladder, metric))
-    names = member_names(prepared.sample, method)
-    if method != "auto" and (reason := get_method(method).missing(prepared.sample)) is not None:
-        raise UsageError(f"method '{method}' cannot be used here: {reason}", remedy="choose another method, or auto")
-    completed = [complete_target(target, ladder) for target in targets]
-    points = target_points([target for target, _ in completed])
-    rng = np.random.default_rng(seed)
-    predictive = predict_points(prepared.sample, points, names, replicates=REPLICATES, rng=rng)
+    rehearsed = rehearse_ladder(ladder, targets, method=method, seed=seed, metric=metric)
+    return forecast_rehearsed(rehearsed, level=level, seed=seed, recipe_shift=recipe_shift)
+
+
+def forecast_rehearsed(
+    rehearsed: Rehearsed,
+    *,
+    level: float = 0.9,
+    seed: int = 0,
+    recipe_shift: float = 0.0,
+    elsewhere: Sequence[Sequence[Evidence]] = (),
+) -> list[Forecast]:
+    """As `forecast_ladder`, from a rehearsed ladder.
+
+    Args:
+        rehearsed: the ladder with its back-tests.
+        level: nominal coverage of the intervals, between 0 and 1.
+        seed: of everything random.
+        recipe_shift: as there.
+        elsewhere: evidence of the family's other tasks, which share the scale of the interval's model part.
+
+    Raises:
+        NotForecastableError: the method needs parameters and tokens that a target lacks.
+    """
+    prepared = rehearsed.prepared
+    points = target_points([target for target, _ in rehearsed.targets])
+    predictive = predict_points(
+        prepared.sample,
+        points,
+        rehearsed.names,
+        replicates=REPLICATES,
+        rng=np.random.default_rng([seed, 1]),
+        rehearsal=rehearsed.rehearsal,
+        elsewhere=elsewhere,
+    )
     if not np.isfinite(predictive.point).all():
         raise NotForecastableError(
-            f"method '{method}' needs parameters and tokens of every target", remedy="give --params and --tokens, or use auto"
+            f"method '{rehearsed.method}' needs parameters and tokens of every target",
+            remedy="give --params and --tokens, or use auto",
         )
-    return [
-        _one(prepared, ladder, predictive, k, target, notes, method, level, recipe_shift)
-        for k, (target, notes) in enumerate(completed)
-    ]
+    return [_one(rehearsed, predictive, k, level, recipe_shift) for k in range(len(rehearsed.targets))]
 
 
-def check_question(targets: Sequence[Target], *, method: str, level: float, recipe_shift: float) -> None:
+def check_question(targets: Sequence[Target], *, method: str, level: float = 0.9, recipe_shift: float = 0.0) -> None:
     """Check what can be checked before any data are read.
 
     Raises:
@@ -83,17 +145,9 @@ def check_question(targets: Sequence[Target], *, method: str, level: float, reci
         check_target(target)
 
 
-def _one(
-    prepared: Prepared,
-    ladder: Ladder,
-    predictive: Predictive,
-    k: int,
-    target: Target,
-    notes: tuple[str, ...],
-    method: str,
-    level: float,
-    recipe_shift: float,
-) -> Forecast:
+def _one(rehearsed: Rehearsed, predictive: Predictive, k: int, level: float, recipe_shift: float) -> Forecast:
+    prepared, ladder = rehearsed.prepared, rehearsed.ladder
+    target, notes = rehearsed.targets[k]
     points = target_points([target])
     point = predictive.point[[k]]
     scale = np.hypot(predictive.scale[[k]], recipe_shift)
@@ -114,7 +168,7 @@ def _one(
             lo=quantiles[(1 - level) / 2],
             hi=quantiles[(1 + level) / 2],
         ),
-        method=method,
+        method=rehearsed.method,
         verdict=judgement.verdict,
         reasons=judgement.reasons,
         backtest=summarise(predictive, level),
@@ -133,11 +187,13 @@ def _one(
 def summarise(predictive: Predictive, level: float) -> BacktestSummary:
     """Errors over the origins; each origin's intervals are calibrated by the other origins only."""
     origins = predictive.origins
+    other_tasks = sum(1 for evidence in predictive.elsewhere if evidence)
     if not origins:
-        return BacktestSummary(origins=0, mae=None, persistence_mae=None, coverage=None)
+        return BacktestSummary(origins=0, mae=None, persistence_mae=None, coverage=None, other_tasks=other_tasks)
     covered = []
     for i, origin in enumerate(origins):
-        scale = origin.spread.scale(calibrate([*origins[:i], *origins[i + 1 :]]))
+        others = [other.evidence for other in (*origins[:i], *origins[i + 1 :])]
+        scale = origin.spread.scale(posterior_factor(others, predictive.elsewhere))
         lo, hi = quantile(origin.point, scale, (1 - level) / 2), quantile(origin.point, scale, (1 + level) / 2)
         covered.append(float(np.mean((origin.truth >= lo) & (origin.truth <= hi))))
     return BacktestSummary(
@@ -145,4 +201,5 @@ def summarise(predictive: Predictive, level: float) -> BacktestSummary:
         mae=float(np.mean([np.mean(np.abs(o.point - o.truth)) for o in origins])),
         persistence_mae=float(np.mean([np.mean(np.abs(o.persistence - o.truth)) for o in origins])),
         coverage=float(np.mean(covered)),
+        other_tasks=other_tasks,
     )

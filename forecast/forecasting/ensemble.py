@@ -19,9 +19,12 @@ PRIOR_WEIGHTS: Mapping[str, float] = {
     "two-step-choice": 1.0,
     "two-step-loss": 1.0,
     "item-level": 0.5,
+    "random-walk": 1.0,
 }
 """Members of `auto`. Direct laws weigh twice: they beat two steps in published comparisons (METHODS, direct accuracy law).
 The joint fit is left out: it says what the two steps say, at twice the cost."""
+EARNED = frozenset({"random-walk"})
+"""Members that count only as far as back-tests speak for them: no progress at all is not to be expected, but it happens."""
 PRIOR_ERRORS = 2.0
 """How many back-test errors the prior belief that all members are equally good counts for."""
 
@@ -91,7 +94,7 @@ def member_weights(names: Sequence[str], origins: Sequence[MemberErrors]) -> dic
     w_i ~ prior_i (nu vbar + sum_j n_j e_ij^2)^(-(nu + n) / 2), n_j the worth of origin j, n their sum, vbar the mean over
     members.
     With few origins the weights stay near the prior; with many a member that forecasts better takes over. A member that some
-    origins lack is compared by its mean.
+    origins lack is compared by its mean. The prior weight of a member of EARNED is multiplied by n / (nu + n).
 
     >>> member_weights(["direct", "two-step"], [])
     {'direct': 0.6666666666666666, 'two-step': 0.3333333333333333}
@@ -109,6 +112,9 @@ def member_weights(names: Sequence[str], origins: Sequence[MemberErrors]) -> dic
     raw = {}
     for name in names:
         variance = (PRIOR_ERRORS * center + total[name]) / (PRIOR_ERRORS + seen[name])
-        raw[name] = PRIOR_WEIGHTS.get(name, 1.0) * (center / variance) ** ((PRIOR_ERRORS + seen[name]) / 2.0)
+        prior = PRIOR_WEIGHTS.get(name, 1.0)
+        if name in EARNED and len(names) > 1:
+            prior *= seen[name] / (PRIOR_ERRORS + seen[name])
+        raw[name] = prior * (center / variance) ** ((PRIOR_ERRORS + seen[name]) / 2.0)
     mass = sum(raw.values())
     return {name: weight / mass for name, weight in raw.items()}

@@ -15,7 +15,7 @@ from forecast.forecasting.backtesting import (
     BacktestRecord,
     MethodScore,
     auroc,
-    backtest_ladder,
+    backtest_ladders,
     error_by_extrapolation,
     score_methods,
 )
@@ -56,14 +56,10 @@ def run_backtest(
     """
     progress = progress or SilentProgress()
     ladders = load_ladders(source, tasks=tasks, family=family, num_fewshot=num_fewshot, with_items=True, progress=progress)
-    records: list[BacktestRecord] = []
-    skipped = []
-    for ladder in ladders:
-        try:
-            records += backtest_ladder(ladder, methods=methods, seed=seed, metric=metric, progress=progress)
-        except NotForecastableError as error:
-            skipped.append(f"{ladder.task}: {error}")
-            progress.notice(f"{ladder.task} is left out: {error}")
+    records, failed = backtest_ladders(ladders, methods=methods, seed=seed, metric=metric, progress=progress)
+    skipped = [f"{task}: {reason}" for task, reason in failed.items()]
+    for task, reason in failed.items():
+        progress.notice(f"{task} is left out: {reason}")
     if not records:
         raise NotForecastableError(
             "no task could be back-tested" + (f" ({skipped[0]})" if skipped else ""), expected="at least three runs of a family"

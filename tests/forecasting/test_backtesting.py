@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from forecast.core.errors import NotForecastableError, UsageError
+from forecast.core.errors import UsageError
 from forecast.core.observations import Ladder
-from forecast.forecasting.backtesting import LEVELS, auroc, backtest_ladder, crps_student, score_methods
+from forecast.forecasting.backtesting import LEVELS, auroc, backtest_ladders, crps_student, score_methods
 from forecast.forecasting.calibration import DEGREES
 from forecast.forecasting.ensemble import MemberErrors, member_weights
 from forecast.forecasting.predictive import predict_points
@@ -28,7 +28,7 @@ def test_crps_agrees_with_its_definition(truth: float, point: float, scale: floa
 
 
 def test_a_simulated_family_is_back_tested_by_every_method(simulate: Simulate) -> None:
-    records = backtest_ladder(simulate(sizes=6, ratios=(20.0,)), methods=["auto", "direct", "two-step", "persistence"])
+    records, _ = backtest_ladders([simulate(sizes=6, ratios=(20.0,))], methods=["auto", "direct", "two-step", "persistence"])
     scores = {score.method: score for score in score_methods(records)}
     assert set(scores) == {"auto", "direct", "two-step", "persistence"}
     assert scores["auto"].mae_common < scores["persistence"].mae_common
@@ -37,16 +37,31 @@ def test_a_simulated_family_is_back_tested_by_every_method(simulate: Simulate) -
 
 
 def test_two_runs_cannot_be_back_tested(simulate: Simulate) -> None:
-    with pytest.raises(NotForecastableError, match="only 2 usable"):
-        backtest_ladder(simulate(sizes=2, ratios=(20.0,)))
+    records, failed = backtest_ladders([simulate(sizes=2, ratios=(20.0,))])
+    assert records == []
+    assert "only 2 usable" in str(*failed.values())
     ladder = simulate(sizes=2, ratios=(10.0, 20.0))
-    with pytest.raises(NotForecastableError, match="too few to hide one"):
-        backtest_ladder(replace(ladder, model=("a", "a", "b", "b"), is_final=np.array([False, True] * 2)))
+    two_runs = replace(ladder, model=("a", "a", "b", "b"), is_final=np.array([False, True] * 2))
+    _, failed = backtest_ladders([two_runs])
+    assert "too few to hide one" in str(*failed.values())
+
+
+def test_tasks_of_a_call_share_the_scale_of_their_intervals_and_nothing_else(simulate: Simulate) -> None:
+    """Tasks that jump where nothing announced it make the others' intervals wider; points stay."""
+    quiet = simulate(sizes=7, ratios=(20.0,), items=50_000, seed=1)
+    jumps = np.array([0.3, 0.301, 0.302, 0.6, 0.601, 0.602, 0.9])
+    wild = [replace(quiet, task=f"wild{i}", metrics={**quiet.metrics, "acc": jumps}) for i in range(4)]
+    alone, _ = backtest_ladders([quiet], methods=["direct"])
+    together, _ = backtest_ladders([*wild, quiet], methods=["direct"])
+    shared = [record for record in together if record.task == quiet.task]
+    assert [r.point for r in alone] == [r.point for r in shared]
+    assert [r.model for r in alone] == [r.model for r in shared]
+    assert all(a.width[1] < b.width[1] for a, b in zip(alone[-3:], shared[-3:], strict=True))
 
 
 def test_unknown_methods_are_refused(simulate: Simulate) -> None:
     with pytest.raises(UsageError, match="unknown method"):
-        backtest_ladder(simulate(), methods=["nonesuch"])
+        backtest_ladders([simulate()], methods=["nonesuch"])
 
 
 def _errors(direct: float, both: float) -> MemberErrors:

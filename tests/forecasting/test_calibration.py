@@ -35,3 +35,20 @@ def test_held_out_runs_of_one_origin_count_as_one() -> None:
 
 def test_missing_forecasts_say_nothing() -> None:
     assert posterior_factor([_evidence(np.nan)]) == 1.0
+
+
+def test_other_tasks_of_the_family_move_the_factor_the_less_the_more_a_task_says_itself() -> None:
+    wide, exact = [_evidence(3.0)] * 8, [_evidence(1.0)] * 8
+    from_others = posterior_factor([], [wide] * 6)
+    assert 1.0 < posterior_factor([], [wide]) < from_others < 3.0
+    assert posterior_factor(exact) < posterior_factor(exact, [wide] * 6) < from_others
+    assert posterior_factor([], [[], []]) == pytest.approx(1.0)
+    assert posterior_factor([_evidence(2.0)], [[]]) == pytest.approx(posterior_factor([_evidence(2.0)]), rel=1e-6)
+
+
+def test_a_lone_task_has_the_prior_of_family_and_task_together() -> None:
+    """sqrt(0.4^2 + 0.3^2) = 0.5: the posterior mean of log k under a normal prior of that width, by quadrature."""
+    grid = np.linspace(-4, 4, 4001)
+    log_t = -3.0 * np.log1p(9.0 / np.exp(2 * grid) / 5.0) - grid
+    density = np.exp(log_t - 0.5 * np.square(grid / 0.5))
+    assert posterior_factor([_evidence(3.0)]) == pytest.approx(np.exp(np.sum(density * grid) / np.sum(density)), rel=0.01)

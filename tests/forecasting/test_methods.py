@@ -12,6 +12,7 @@ from forecast.forecasting.preparation import prepare
 from forecast.forecasting.registry import all_methods, get_method
 from forecast.forecasting.replicates import resample
 from forecast.forecasting.rolling_origin import points_of, rolling_origins, run_ends
+from forecast.forecasting.sample import Points
 
 Simulate = Callable[..., Ladder]
 
@@ -61,7 +62,7 @@ def test_every_method_says_what_it_lacks_instead_of_failing(simulate: Simulate) 
     )
     sample = prepare(bare, metric="acc").sample
     lacking = {name for name, method in all_methods().items() if method.missing(sample) is not None}
-    assert lacking == set(all_methods()) - {"persistence", "direct"}
+    assert lacking == set(all_methods()) - {"persistence", "direct", "random-walk"}
 
 
 def test_unknown_method_names_the_nearest() -> None:
@@ -80,3 +81,19 @@ def test_later_checkpoints_of_larger_runs_never_enter_an_origin(simulate: Simula
         assert sample.log_flops[origin.held].min() > origin.log_flops
         assert sample.log_flops[origin.fitted].max() <= origin.log_flops + 1e-9
     assert sample.is_final[run_ends(sample)].all()
+
+
+def test_the_random_walk_stays_where_the_largest_runs_left_it(simulate: Simulate) -> None:
+    """Beyond the runs it is flat at their level; within them it follows the data; noise of one run moves it by a part."""
+    sample = prepare(simulate(sizes=8, ratios=(20.0,)), metric="acc").sample
+    walk = get_method("random-walk")
+    last, top = int(np.argmax(sample.log_flops)), float(sample.log_flops.max())
+    far = Points(log_flops=top + np.array([0.0, 1.0, 20.0]), log_params=np.zeros(3), log_tokens=np.zeros(3))
+    level = walk.fit(sample).accuracy(far)[0]
+    np.testing.assert_allclose(level, level[0], rtol=1e-12)
+    assert level[0] == pytest.approx(sample.accuracy[0][last], abs=0.02)
+    assert np.max(np.abs(walk.fit(sample).accuracy(sample.points)[0] - sample.accuracy[0])) < 0.03
+    moved = sample.accuracy.copy()
+    moved[0, last] += 0.05
+    shift = walk.fit(replace(sample, accuracy=moved)).accuracy(far)[0, 0] - level[0]
+    assert 0.0 < shift < 0.05

@@ -13,7 +13,7 @@ import numpy as np
 from forecast.core.forecasts import Target
 from forecast.core.observations import Ladder
 from forecast.forecasting import forecast_ladder
-from forecast.forecasting.backtesting import backtest_ladder
+from forecast.forecasting.backtesting import backtest_ladders
 
 SIZES, RATIOS, CHECKPOINTS = 4, (5.0, 20.0, 80.0, 160.0), 20
 
@@ -54,7 +54,7 @@ def main() -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     for ladder in ladders:
         if options.backtest:
-            backtest_ladder(ladder)
+            backtest_ladders([ladder])
         else:
             forecast_ladder(ladder, targets)
     what = "backtest" if options.backtest else "predict"

@@ -1,0 +1,54 @@
+"""How wide a forecast is before its back-tests are asked: what bootstrap, members, data and the gain say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from forecast.core.observations import FloatArray
+from forecast.forecasting.calibration import Spread
+from forecast.forecasting.ensemble import Ensemble
+from forecast.forecasting.rolling_origin import distance, run_ends
+from forecast.forecasting.sample import Points, Sample
+
+BOOTSTRAP = 0.5
+"""Share of the ensemble's bootstrap variance that counts: reweighted runs move a curve more than new runs would."""
+GAIN = 0.2
+"""A law's own error, as a share of what it forecasts beyond the runs: all members may share one wrong ceiling."""
+PER_LOG_FLOPS = 3e-6
+"""Least variance of a law, per unit of log C beyond the runs: laws that agree and fit perfectly are not thereby true."""
+SAMPLING = 0.8
+"""Share of the target's sampling variance that is error: in part it answers the same items as the runs did."""
+LEAST_VARIANCE = 0.01
+"""Of a single answer, p (1 - p): a forecast of 0 or 1 is not certain."""
+
+
+def spread_of(ensemble: Ensemble, sample: Sample, points: Points, by_member: Mapping[str, FloatArray]) -> Spread:
+    """Variances before calibration.
+
+    model = disagreement^2 + .5 bootstrap^2 + misfit^2 + (gain / 4)^2 + 3e-6 ln(C / C_max), noise = .8 p (1 - p) / items.
+    The first two are the law of total variance over members and replicates; misfit^2 is what even the best-fitting member
+    leaves over at the runs, beyond sampling variance; gain is the forecast minus the law at the largest run, past that run.
+    """
+    predictions = ensemble.combine(by_member)
+    last = run_ends(sample)[-1]
+    at_runs = ensemble.by_member(sample.points)
+    beyond = distance(points, sample)
+    gain = np.where(beyond > 0, predictions[0] - ensemble.combine(at_runs)[0, last], 0.0)
+    at_end = sample.accuracy[0][last]
+    items = max(at_end * (1 - at_end), LEAST_VARIANCE) / sample.sampling_sd[last] ** 2
+    return Spread(
+        model=np.square(ensemble.disagreement(by_member))
+        + BOOTSTRAP * np.var(predictions, axis=0)
+        + _misfit(sample, at_runs)
+        + np.square(GAIN * gain)
+        + PER_LOG_FLOPS * beyond,
+        noise=SAMPLING * np.clip(predictions[0] * (1 - predictions[0]), LEAST_VARIANCE, None) / items,
+    )
+
+
+def _misfit(sample: Sample, at_runs: Mapping[str, FloatArray]) -> float:
+    weight = sample.weight[0] / np.sum(sample.weight[0])
+    left_over = [float(np.nansum(weight * np.square(values[0] - sample.accuracy[0]))) for values in at_runs.values()]
+    return max(0.0, min(left_over) - float(np.sum(weight * np.square(sample.sampling_sd))))
