@@ -12,9 +12,16 @@ from forecast.core.hashing import content_hash
 from forecast.core.observations import FloatArray, Ladder
 
 
-def data_hash(ladder: Ladder) -> str:
-    """Hash of everything that a forecast reads of a ladder; the order of its rows does not matter."""
+def data_hash(ladder: Ladder, *siblings: Ladder) -> str:
+    """Hash of everything that a forecast reads of a ladder, and of the family's tasks beside it.
 
+    The order of rows and of siblings does not matter.
+    """
+    own = _hash(ladder)
+    return content_hash([own, sorted(_hash(sibling) for sibling in siblings)]) if siblings else own
+
+
+def _hash(ladder: Ladder) -> str:
     def plain(column: FloatArray) -> list[float | None]:
         return [float(value) if np.isfinite(value) else None for value in column]
 

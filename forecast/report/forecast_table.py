@@ -61,6 +61,7 @@ def forecast_json(forecast: Forecast) -> dict[str, object]:
             "persistence_mae": summary.persistence_mae,
             "coverage": summary.coverage,
         },
+        "other_tasks": summary.other_tasks,
         "fitted_on": {
             "n_checkpoints": fitted.n_checkpoints,
             "n_runs": fitted.n_runs,

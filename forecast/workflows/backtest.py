@@ -20,7 +20,7 @@ from forecast.forecasting.backtesting import (
     score_methods,
 )
 from forecast.forecasting.verdicts import LARGE_ERROR
-from forecast.workflows.predict import load_ladders
+from forecast.workflows.ladders import load_ladders
 
 EDGES = np.array([1.0, 1.5, 2.5, 4.0, 7.0, 12.0, 25.0, 60.0, 200.0, 1e4])
 

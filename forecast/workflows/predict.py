@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from forecast.core.errors import InputError, NotForecastableError, StoreError, UsageError
+from forecast.core.errors import ForecastError, InputError, NotForecastableError, StoreError, UsageError
 from forecast.core.forecasts import Forecast, Target
-from forecast.core.observations import ACCURACY_METRICS, Ladder
+from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
-from forecast.forecasting.engine import check_question, forecast_ladder
+from forecast.forecasting.engine import Rehearsed, check_question, forecast_rehearsed, rehearse_ladder
 from forecast.forecasting.preparation import choose_metric
 from forecast.forecasting.provenance import code_version, data_hash
-from forecast.workflows.task_groups import join_tasks, members_of
+from forecast.workflows.ladders import load_with_siblings, require
+from forecast.workflows.task_groups import members_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,123 +28,8 @@ class Prediction:
     forecast: Forecast
     fitted: Ladder
     held_out: Ladder | None
-
-
-def load_ladders(
-    source: Path,
-    *,
-    tasks: Sequence[str] | None,
-    family: str | None,
-    num_fewshot: int | None = None,
-    with_items: bool = False,
-    progress: Progress | None = None,
-) -> list[Ladder]:
-    """Read the ladders that are meant: from a results file, or from a CSV or Parquet table of observations.
-
-    Where a family was measured on a task by several definitions, the one with the most runs is taken and a notice says so.
-
-    Raises:
-        InputError: there is no such file.
-        NotForecastableError: it holds no results.
-        UsageError: unknown task or family, with the nearest names; or several families and none was named.
-    """
-    progress = progress or SilentProgress()
-    ladders = _read(source, tasks, family, num_fewshot, with_items, progress)
-    ladders = [ladder for ladder in ladders if _has_accuracy(ladder)]
-    if not ladders:
-        raise NotForecastableError(
-            f"no results to fit in {source}", expected="accuracies of several checkpoints", remedy="run `forecast eval` first"
-        )
-    if family is not None:
-        _require("family", [family], {ladder.family for ladder in ladders})
-        ladders = [ladder for ladder in ladders if ladder.family == family]
-    known = sorted({ladder.task for ladder in ladders})
-    wanted = {task: members_of(task, known) for task in (tasks if tasks is not None else known)}
-    members = list(dict.fromkeys(name for names in wanted.values() for name in names))
-    _require("task", members, set(known))
-    ladders = [ladder for ladder in ladders if ladder.task in members]
-    families = sorted({ladder.family for ladder in ladders})
-    if len(families) > 1:
-        raise UsageError(
-            f"{source} holds {len(families)} families on these tasks ({', '.join(families[:6])})",
-            remedy="name one with --family",
-        )
-    if num_fewshot is not None:
-        ladders = [ladder for ladder in ladders if ladder.num_fewshot == num_fewshot]
-        if not ladders:
-            raise UsageError(f"no results with {num_fewshot} shots on these tasks")
-    chosen = _one_definition_each(ladders, members, progress)
-    return [chosen[names[0]] if len(names) == 1 else _join(task, names, chosen, progress) for task, names in wanted.items()]
-
-
-def _join(group: str, names: Sequence[str], chosen: Mapping[str, Ladder], progress: Progress) -> Ladder:
-    joined = join_tasks(group, [chosen[name] for name in names])
-    items = 0 if joined.n_items is None else int(joined.n_items.max())
-    progress.notice(f"{group} is the union of {len(names)} tasks with {items} items, of the checkpoints that answered all")
-    return joined
-
-
-def _read(
-    source: Path,
-    tasks: Sequence[str] | None,
-    family: str | None,
-    num_fewshot: int | None,
-    with_items: bool,
-    progress: Progress,
-) -> list[Ladder]:
-    if not source.exists():
-        raise InputError(
-            f"there is no {source}", expected="a results file or a table of observations", remedy="run `forecast eval` first"
-        )
-    if source.name.endswith((".csv", ".csv.gz", ".parquet")):
-        from forecast.core.observation_rows import to_ladders
-        from forecast.importers import read_observations
-
-        return to_ladders(read_observations(source, notice=progress.notice), notice=progress.notice)
-    from forecast.store import Store
-
-    store = Store(source)
-    if tasks is not None:
-        stored = [row["task"] for part in store.query("SELECT DISTINCT task FROM observations") for row in part.to_pylist()]
-        tasks = list(dict.fromkeys(name for task in tasks for name in members_of(task, stored)))
-    return store.ladders(
-        tasks=tasks,
-        families=None if family is None else [family],
-        num_fewshot=num_fewshot,
-        with_items=with_items,
-        notice=progress.notice,
-    )
-
-
-def _has_accuracy(ladder: Ladder) -> bool:
-    return any(name in ladder.metrics for name in ACCURACY_METRICS)
-
-
-def _require(kind: str, wanted: Sequence[str], known: set[str]) -> None:
-    for name in wanted:
-        if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.4)
-            raise UsageError(
-                f"unknown {kind} '{name}'" + (f" (nearest: {', '.join(near)})" if near else ""),
-                expected="one of " + ", ".join(sorted(known)[:20]),
-            )
-
-
-def _one_definition_each(ladders: list[Ladder], tasks: Sequence[str], progress: Progress) -> dict[str, Ladder]:
-    by_task: dict[str, list[Ladder]] = {}
-    for ladder in ladders:
-        by_task.setdefault(ladder.task, []).append(ladder)
-    chosen = {}
-    for task in tasks:
-        variants = sorted(by_task[task], key=lambda ladder: -len(set(ladder.model)))
-        if len(variants) > 1:
-            shots = variants[0].num_fewshot
-            progress.notice(
-                f"{task} was measured in {len(variants)} ways that are never mixed; the one with the most runs"
-                f" ({'unknown' if shots is None else shots} shots) is used; --num-fewshot chooses another"
-            )
-        chosen[task] = variants[0]
-    return chosen
+    siblings: Sequence[Ladder] = ()
+    """Other tasks of the family whose back-tests helped to scale the interval."""
 
 
 def hold_out(ladder: Ladder, model: str) -> tuple[Ladder, Ladder, Target]:
@@ -155,7 +41,7 @@ def hold_out(ladder: Ladder, model: str) -> tuple[Ladder, Ladder, Target]:
         UsageError: no run has that name.
         NotForecastableError: the run has no known training FLOPs.
     """
-    _require("model", [model], set(ladder.model))
+    require("model", [model], set(ladder.model))
     own = np.array([name == model for name in ladder.model])
     held = ladder.take(own)
     known = np.isfinite(held.flops) & (held.flops > 0)
@@ -173,6 +59,132 @@ def hold_out(ladder: Ladder, model: str) -> tuple[Ladder, Ladder, Target]:
     return ladder.take(~own), held.take(np.array([end])), target
 
 
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked of one ladder."""
+
+    ladder: Ladder
+    targets: Sequence[Target] = ()
+    holdout: str | None = None
+    """A run to forecast from all others; its rows are never fitted."""
+    fit_max_flops: float | None = None
+
+    def split(self) -> tuple[Ladder, list[Target], Ladder | None]:
+        """The ladder to fit on, all targets, and the held-out rows.
+
+        Raises:
+            UsageError: no run has the held-out name.
+            NotForecastableError: nothing is left to fit on, or the held-out run's FLOPs are unknown.
+        """
+        fitted, wanted, held = self.ladder, list(self.targets), None
+        if self.holdout is not None:
+            fitted, held, target = hold_out(fitted, self.holdout)
+            wanted.append(target)
+        if self.fit_max_flops is not None:
+            fitted = fitted.take(fitted.flops <= self.fit_max_flops)
+            if len(fitted) == 0:
+                raise NotForecastableError(
+                    f"no run of {fitted.family} on {fitted.task} has at most {self.fit_max_flops:g} FLOPs"
+                )
+        return fitted, wanted, held
+
+    def beside(self, sibling: Ladder) -> Question:
+        """The same question of another task of the family, which may not have the held-out run."""
+        holdout = self.holdout if self.holdout in sibling.model else None
+        targets = self.targets if self.targets or holdout is not None else self.split()[1]
+        return replace(self, ladder=sibling, targets=targets, holdout=holdout)
+
+
+def predict_ladders(
+    questions: Sequence[Question],
+    *,
+    siblings: Sequence[Ladder] = (),
+    method: str = "auto",
+    level: float = 0.9,
+    seed: int = 0,
+    metric: str | None = None,
+    recipe_shift: float = 0.0,
+    progress: Progress | None = None,
+) -> tuple[list[Prediction], dict[str, NotForecastableError]]:
+    """Forecast several tasks of one family.
+
+    Args:
+        questions: one per task.
+        siblings: tasks of the family, asked or not, whose back-tests help to scale the intervals of the others.
+        method: `auto` or a method's name.
+        level: nominal coverage of the intervals.
+        seed: of everything random.
+        metric: accuracy metric; None takes the first measured.
+        recipe_shift: what another recipe may move the targets by (standard deviation, as a fraction).
+        progress: where the bar goes; one unit per back-tested task.
+
+    Returns:
+        Predictions, and for each task that cannot be forecast why.
+
+    Raises:
+        UsageError: an unknown metric or model, or a method that the runs cannot carry.
+    """
+    progress = progress or SilentProgress()
+    asked = {question.ladder.task for question in questions}
+    others = [ladder for ladder in siblings if ladder.task not in asked]
+    rehearsed: dict[str, Rehearsed] = {}
+    failed: dict[str, NotForecastableError] = {}
+    with progress.stage("back-testing", len(questions) + len(others), "tasks") as stage:
+        for question in questions:
+            stage.describe(question.ladder.task)
+            try:
+                fitted, targets, _ = question.split()
+                name = choose_metric(fitted, metric)
+                rehearsed[fitted.task] = rehearse_ladder(fitted, targets, method=method, seed=seed, metric=name)
+            except NotForecastableError as error:
+                failed[question.ladder.task] = error
+            stage.advance()
+        for ladder in others if rehearsed else ():
+            stage.describe(ladder.task)
+            with contextlib.suppress(ForecastError):
+                fitted, targets, _ = questions[0].beside(ladder).split()
+                name = choose_metric(fitted, metric if metric in fitted.metrics else None)
+                rehearsed[ladder.task] = rehearse_ladder(fitted, targets, method=method, seed=seed, metric=name)
+            stage.advance()
+    found: list[Prediction] = []
+    names = {ladder.task for ladder in siblings if ladder.task in rehearsed}
+    with progress.stage("forecasting", len(questions), "tasks") as stage:
+        for question in questions:
+            task = question.ladder.task
+            if task in rehearsed:
+                elsewhere = [rehearsed[name] for name in sorted(names - {task, *members_of(task, names - {task})})]
+                try:
+                    found += _forecast(question, rehearsed[task], elsewhere, level, seed, recipe_shift)
+                except NotForecastableError as error:
+                    failed[task] = error
+            stage.advance()
+    return found, failed
+
+
+def _forecast(
+    question: Question, own: Rehearsed, elsewhere: Sequence[Rehearsed], level: float, seed: int, recipe_shift: float
+) -> list[Prediction]:
+    fitted, _, held = question.split()
+    made = forecast_rehearsed(
+        own, level=level, seed=seed, recipe_shift=recipe_shift, elsewhere=[other.evidence for other in elsewhere]
+    )
+    found = []
+    for forecast in made:
+        truth: float | None = None
+        notes: tuple[str, ...] = ()
+        if held is not None and forecast.target.name == question.holdout:
+            value = float(held.metrics[own.prepared.metric][0]) if own.prepared.metric in held.metrics else np.nan
+            truth = value if np.isfinite(value) else None
+            larger = {name for name, c in zip(fitted.model, fitted.flops, strict=True) if c > (forecast.target.flops or np.inf)}
+            if larger:
+                notes = (f"{len(larger)} of the remaining runs are larger than {question.holdout}: this is no extrapolation.",)
+        complete = replace(forecast, truth=truth, warnings=forecast.warnings + notes)
+        found.append(
+            Prediction(forecast=complete, fitted=fitted, held_out=held, siblings=tuple(other.ladder for other in elsewhere))
+        )
+    return found
+
+
 def predict_ladder(
     ladder: Ladder,
     targets: Sequence[Target],
@@ -185,32 +197,11 @@ def predict_ladder(
     fit_max_flops: float | None = None,
     recipe_shift: float = 0.0,
 ) -> list[Prediction]:
-    """Forecast the targets, or the held-out run, of one ladder."""
-    held: Ladder | None = None
-    fitted = ladder
-    notes: tuple[str, ...] = ()
-    wanted = list(targets)
-    if holdout is not None:
-        fitted, held, target = hold_out(ladder, holdout)
-        wanted.append(target)
-        larger = {name for name, c in zip(fitted.model, fitted.flops, strict=True) if c > (target.flops or np.inf)}
-        if fit_max_flops is not None:
-            larger = set()
-        if larger:
-            notes = (f"{len(larger)} of the remaining runs are larger than {holdout}: this is no extrapolation.",)
-    if fit_max_flops is not None:
-        fitted = fitted.take(fitted.flops <= fit_max_flops)
-        if len(fitted) == 0:
-            raise NotForecastableError(f"no run of {ladder.family} on {ladder.task} has at most {fit_max_flops:g} FLOPs")
-    name = choose_metric(fitted, metric)
-    found = []
-    made = forecast_ladder(fitted, wanted, method=method, level=level, seed=seed, metric=name, recipe_shift=recipe_shift)
-    for forecast in made:
-        truth = None
-        if held is not None and forecast.target.name == holdout and name in held.metrics:
-            truth = float(held.metrics[name][0]) if np.isfinite(held.metrics[name][0]) else None
-        complete = replace(forecast, truth=truth, warnings=forecast.warnings + notes)
-        found.append(Prediction(forecast=complete, fitted=fitted, held_out=held))
+    """Forecast the targets, or the held-out run, of one ladder by itself; errors as for `predict`."""
+    question = Question(ladder=ladder, targets=targets, holdout=holdout, fit_max_flops=fit_max_flops)
+    found, failed = predict_ladders([question], method=method, level=level, seed=seed, metric=metric, recipe_shift=recipe_shift)
+    for reason in failed.values():
+        raise reason
     return found
 
 
@@ -260,29 +251,17 @@ def predict(
         raise UsageError(f"--fit-max-flops is {fit_max_flops}", expected="a positive number of training FLOPs")
     check_question(targets, method=method, level=level, recipe_shift=recipe_shift)
     tasks = None if tasks is None else list(dict.fromkeys(tasks))
-    ladders = load_ladders(source, tasks=tasks, family=family, num_fewshot=num_fewshot, with_items=True, progress=progress)
-    found: list[Prediction] = []
-    failed: dict[str, NotForecastableError] = {}
-    with progress.stage("forecasting", len(ladders), "tasks") as stage:
-        for ladder in ladders:
-            stage.describe(ladder.task)
-            try:
-                found += predict_ladder(
-                    ladder,
-                    targets,
-                    holdout=holdout,
-                    method=method,
-                    level=level,
-                    seed=seed,
-                    metric=metric,
-                    fit_max_flops=fit_max_flops,
-                    recipe_shift=recipe_shift,
-                )
-            except NotForecastableError as error:
-                failed[ladder.task] = error
-                if on_failure is None:
-                    break
-            stage.advance()
+    ladders, siblings = load_with_siblings(source, tasks=tasks, family=family, num_fewshot=num_fewshot, progress=progress)
+    found, failed = predict_ladders(
+        [Question(ladder=ladder, targets=targets, holdout=holdout, fit_max_flops=fit_max_flops) for ladder in ladders],
+        siblings=siblings,
+        method=method,
+        level=level,
+        seed=seed,
+        metric=metric,
+        recipe_shift=recipe_shift,
+        progress=progress,
+    )
     for task, reason in failed.items():
         if not found or on_failure is None:
             raise reason
@@ -314,10 +293,11 @@ def save_predictions(found: Sequence[Prediction], db: Path) -> list[str]:
     from forecast.store import Store
 
     store = Store(db)
-    return [
-        store.save_forecast(replace(entry.forecast, truth=None), data_hash=data_hash(entry.fitted), code_version=code_version())
-        for entry in found
-    ]
+    ids = []
+    for entry in found:
+        forecast, data = replace(entry.forecast, truth=None), data_hash(entry.fitted, *entry.siblings)
+        ids.append(store.save_forecast(forecast, data_hash=data, code_version=code_version()))
+    return ids
 
 
 def stored_forecasts(db: Path) -> list[dict[str, object]]:

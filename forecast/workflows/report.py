@@ -12,14 +12,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from forecast.core.errors import ForecastError, InputError, NotForecastableError, UsageError
-from forecast.core.forecasts import Target
+from forecast.core.forecasts import Forecast, Target
 from forecast.core.observations import ACCURACY_METRICS, Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.forecasting.preparation import choose_metric
 from forecast.report.forecast_figure import draw_forecast
 from forecast.report.page import ReportContent, Section, render_page
 from forecast.store import Store
-from forecast.workflows.predict import Prediction, hold_out, predict_ladder
+from forecast.workflows.ladders import siblings_among
+from forecast.workflows.predict import Prediction, Question, predict_ladders
 from forecast.workflows.task_groups import members_of, stored_members, union_of
 
 DEFAULT_FACTORS = (10.0, 100.0)
@@ -72,17 +73,18 @@ def write_report(
     store = Store(db)
     names = None if tasks is None else stored_members(store, tasks, families)
     found = store.ladders(tasks=names, families=families, num_fewshot=num_fewshot, with_items=True, notice=progress.notice)
-    ladders = [ladder for ladder in found if any(name in ladder.metrics for name in ACCURACY_METRICS)]
+    ladders = [ladder for ladder in found if _has_accuracy(ladder)]
     if tasks is not None:
         ladders = _named(ladders, tasks, progress)
     if not ladders:
         raise NotForecastableError(f"{db} holds no accuracies", remedy="run `forecast eval` or `forecast import` first")
-    sections = []
+    sections: list[Section] = []
     with progress.stage("report", len(ladders), "sections") as stage:
-        for ladder in ladders:
-            stage.describe(f"{ladder.family}, {ladder.task}")
-            sections.append(_section(ladder, flops, level=level, seed=seed))
-            stage.advance()
+        for family in dict.fromkeys(ladder.family for ladder in ladders):
+            stage.describe(family)
+            own = [ladder for ladder in ladders if ladder.family == family]
+            sections += _sections(own, flops, level=level, seed=seed)
+            stage.advance(len(own))
     content = ReportContent(
         title="Capability forecasts",
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -98,6 +100,10 @@ def write_report(
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}", remedy="name another file with --out") from error
     return len(sections)
+
+
+def _has_accuracy(ladder: Ladder) -> bool:
+    return any(np.isfinite(ladder.metrics[name]).any() for name in ACCURACY_METRICS if name in ladder.metrics)
 
 
 def _named(ladders: Sequence[Ladder], tasks: Sequence[str], progress: Progress) -> list[Ladder]:
@@ -119,50 +125,70 @@ def _named(ladders: Sequence[Ladder], tasks: Sequence[str], progress: Progress) 
     return named
 
 
-def _section(ladder: Ladder, flops: Sequence[float], *, level: float, seed: int) -> Section:
+def _sections(ladders: Sequence[Ladder], flops: Sequence[float], *, level: float, seed: int) -> list[Section]:
+    """One section per task of a family; they share the scale of their intervals, as in `predict`."""
+    siblings = siblings_among(ladders)
+    largest = {ladder.task: _largest(ladder) for ladder in ladders}
+    ahead = [
+        Question(ladder=ladder, targets=_targets(float(ladder.flops[row]), flops))
+        for ladder in ladders
+        if (row := largest[ladder.task]) is not None
+    ]
+    check = [
+        Question(ladder=ladder, holdout=ladder.model[row])
+        for ladder in ladders
+        if (row := largest[ladder.task]) is not None and len(set(ladder.model)) > 3
+    ]
+    forecasts, failed = predict_ladders(ahead, siblings=siblings, level=level, seed=seed)
+    checks, _ = predict_ladders(check, siblings=siblings, level=level, seed=seed)
+    unknown = NotForecastableError("no checkpoint has both known training FLOPs and an accuracy")
+    reasons = failed | {task: unknown for task, row in largest.items() if row is None}
+    return [
+        _section(
+            ladder,
+            largest[ladder.task],
+            [entry for entry in forecasts if entry.forecast.task == ladder.task],
+            next((entry.forecast for entry in checks if entry.forecast.task == ladder.task), None),
+            reasons.get(ladder.task),
+        )
+        for ladder in ladders
+    ]
+
+
+def _largest(ladder: Ladder) -> int | None:
+    """Row of the checkpoint with the most compute that has an accuracy."""
+    known = np.isfinite(ladder.flops) & (ladder.flops > 0) & np.isfinite(ladder.metrics[choose_metric(ladder, None)])
+    return int(np.argmax(np.where(known, ladder.flops, -np.inf))) if known.any() else None
+
+
+def _targets(top: float, flops: Sequence[float]) -> list[Target]:
+    return [
+        Target(name=f"{amount / top:.3g} x the largest run", flops=amount)
+        for amount in (flops or [factor * top for factor in DEFAULT_FACTORS])
+    ]
+
+
+def _section(
+    ladder: Ladder, row: int | None, forecasts: Sequence[Prediction], check: Forecast | None, problem: Exception | None
+) -> Section:
     metric = choose_metric(ladder, None)
     known = np.isfinite(ladder.flops) & (ladder.flops > 0) & np.isfinite(ladder.metrics[metric])
-    largest = int(np.argmax(np.where(known, ladder.flops, -np.inf))) if known.any() else None
-    top = float(ladder.flops[largest]) if largest is not None else math.nan
-    forecasts: list[Prediction] = []
-    check: Prediction | None = None
-    problem = ""
-    try:
-        if largest is None:
-            raise NotForecastableError("no checkpoint has both known training FLOPs and an accuracy")
-        targets = [
-            Target(name=f"{amount / top:.3g} x the largest run", flops=amount)
-            for amount in (flops or [factor * top for factor in DEFAULT_FACTORS])
-        ]
-        forecasts = predict_ladder(ladder, targets, level=level, seed=seed)
-        check = _check(ladder, ladder.model[largest], level=level, seed=seed)
-    except ForecastError as error:
-        problem = f"No forecast: {error}."
-    drawn = forecasts[-1] if forecasts else None
     return Section(
         family=ladder.family,
         task=ladder.task,
         n_checkpoints=len(ladder),
         n_runs=len(set(ladder.model)),
         min_flops=float(ladder.flops[known].min()) if known.any() else math.nan,
-        max_flops=top,
+        max_flops=float(ladder.flops[row]) if row is not None else math.nan,
         chance=ladder.chance,
-        largest_model=ladder.model[largest] if largest is not None else "",
-        largest_accuracy=float(ladder.metrics[metric][largest]) if largest is not None else None,
+        largest_model=ladder.model[row] if row is not None else "",
+        largest_accuracy=float(ladder.metrics[metric][row]) if row is not None else None,
         accuracy_metric=metric,
         forecasts=tuple(entry.forecast for entry in forecasts),
-        check=check.forecast if check else None,
-        figure_svg=_figure(drawn) if drawn else "",
-        problem=problem,
+        check=check,
+        figure_svg=_figure(forecasts[-1]) if forecasts else "",
+        problem=f"No forecast: {problem}." if problem is not None else "",
     )
-
-
-def _check(ladder: Ladder, model: str, *, level: float, seed: int) -> Prediction | None:
-    """Forecast the largest run from the others; a ladder too short for that has no check."""
-    rest, _held, _target = hold_out(ladder, model)
-    if len(set(rest.model)) < 3:
-        return None
-    return predict_ladder(ladder, [], holdout=model, level=level, seed=seed)[0]
 
 
 def _figure(prediction: Prediction) -> str:

@@ -117,8 +117,8 @@ def test_refused_before_any_data_are_read(
         Path(name).mkdir()
     for module in ("fitting", "optimal"):
         monkeypatch.setattr(f"forecast.workflows.{module}.load_measurements", lambda *_, **__: pytest.fail("read"))
-    for module in ("predict", "backtest"):
-        monkeypatch.setattr(f"forecast.workflows.{module}.load_ladders", lambda *_, **__: pytest.fail("read"))
+    for name in ("predict.load_with_siblings", "backtest.load_ladders"):
+        monkeypatch.setattr(f"forecast.workflows.{name}", lambda *_, **__: pytest.fail("read"))
     monkeypatch.setattr("forecast.workflows.report.write_report", lambda *_, **__: pytest.fail("written"))
     assert forecast(*arguments, "--quiet") == code
     assert said in error_line()
@@ -132,7 +132,7 @@ def test_a_forecast_that_cannot_be_saved_is_not_made(
     monkeypatch.setattr(
         os, "access", lambda path, mode: readable(path, mode) and (mode, Path(path).name) != (os.W_OK, "locked.duckdb")
     )
-    monkeypatch.setattr("forecast.workflows.predict.load_ladders", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr("forecast.workflows.predict.load_with_siblings", lambda *_, **__: pytest.fail("read"))
     db.rename("locked.duckdb")
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     assert forecast("predict", "--flops", "1e22", "--table", "runs.csv", "--save", "--db", save_into) == 1

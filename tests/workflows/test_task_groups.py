@@ -15,8 +15,8 @@ from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.observations import ItemMatrix, Ladder
 from forecast.core.progress import SilentProgress
 from forecast.workflows.comparison import compare_families
+from forecast.workflows.ladders import load_ladders
 from forecast.workflows.measurements import Selection, load_measurements
-from forecast.workflows.predict import load_ladders
 from forecast.workflows.report import write_report
 from forecast.workflows.task_groups import join_tasks
 
