@@ -23,8 +23,9 @@ PRIOR_WEIGHTS: Mapping[str, float] = {
 }
 """Members of `auto`. Direct laws weigh twice: they beat two steps in published comparisons (METHODS, direct accuracy law).
 The joint fit is left out: it says what the two steps say, at twice the cost."""
-EARNED = frozenset({"random-walk"})
-"""Members that count only as far as back-tests speak for them: no progress at all is not to be expected, but it happens."""
+EARNED = frozenset({"random-walk", "two-step-choice"})
+"""Members that count only as far as back-tests speak for them. No progress at all is not to be expected, but it happens; and
+choice-normalised NLL carries a forecast only where models are well above chance."""
 PRIOR_ERRORS = 2.0
 """How many back-test errors the prior belief that all members are equally good counts for."""
 

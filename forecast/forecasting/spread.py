@@ -18,6 +18,8 @@ GAIN = 0.2
 """A law's own error, as a share of what it forecasts beyond the runs: all members may share one wrong ceiling."""
 PER_LOG_FLOPS = 3e-6
 """Least variance of a law, per unit of log C beyond the runs: laws that agree and fit perfectly are not thereby true."""
+FURTHEST = 3.0
+"""Beyond as far again as the runs reach, a law's error grows with distance over that reach, up to so many times."""
 SAMPLING = 0.8
 """Share of the target's sampling variance that is error: in part it answers the same items as the runs did."""
 LEAST_VARIANCE = 0.01
@@ -27,9 +29,10 @@ LEAST_VARIANCE = 0.01
 def spread_of(ensemble: Ensemble, sample: Sample, points: Points, by_member: Mapping[str, FloatArray]) -> Spread:
     """Variances before calibration.
 
-    model = disagreement^2 + .5 bootstrap^2 + misfit^2 + (gain / 4)^2 + 3e-6 ln(C / C_max), noise = .8 p (1 - p) / items.
+    model = f^2 (disagreement^2 + .5 bootstrap^2 + misfit^2 + (gain / 5)^2 + 3e-6 ln(C / C_max)), noise = .8 p (1 - p) / items.
     The first two are the law of total variance over members and replicates; misfit^2 is what even the best-fitting member
-    leaves over at the runs, beyond sampling variance; gain is the forecast minus the law at the largest run, past that run.
+    leaves over at the runs, beyond sampling variance; gain is the forecast minus the law at the largest run, past that run;
+    f = ln(C / C_max) / ln(C_max / C_min), within 1 and 3.
     """
     predictions = ensemble.combine(by_member)
     last = run_ends(sample)[-1]
@@ -38,12 +41,16 @@ def spread_of(ensemble: Ensemble, sample: Sample, points: Points, by_member: Map
     gain = np.where(beyond > 0, predictions[0] - ensemble.combine(at_runs)[0, last], 0.0)
     at_end = sample.accuracy[0][last]
     items = max(at_end * (1 - at_end), LEAST_VARIANCE) / sample.sampling_sd[last] ** 2
-    return Spread(
-        model=np.square(ensemble.disagreement(by_member))
+    model = (
+        np.square(ensemble.disagreement(by_member))
         + BOOTSTRAP * np.var(predictions, axis=0)
         + _misfit(sample, at_runs)
         + np.square(GAIN * gain)
-        + PER_LOG_FLOPS * beyond,
+        + PER_LOG_FLOPS * beyond
+    )
+    far = np.clip(beyond / max(float(np.ptp(sample.log_flops)), 1e-9), 1.0, FURTHEST)
+    return Spread(
+        model=np.square(far) * model,
         noise=SAMPLING * np.clip(predictions[0] * (1 - predictions[0]), LEAST_VARIANCE, None) / items,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -168,16 +169,17 @@ def _stored_siblings(source: Path, family: str, own: Mapping[str, Ladder], num_f
 
     rows = Store(source).query("SELECT DISTINCT family, task FROM observations")
     known = sorted({row["task"] for part in rows for row in part.to_pylist() if row["family"] == family})
-    found = []
-    for task in _spread(known):
-        if task in own:
-            found.append(own[task])
-            continue
-        try:
-            found += _read(source, [task], family, num_fewshot, False, SilentProgress())
-        except ForecastError:
-            continue
-    return [ladder for ladder in found if _has_accuracy(ladder)]
+    chosen = _spread(known)
+    others = [task for task in chosen if task not in own]
+    found: list[Ladder] = []
+    try:
+        found = _read(source, others, family, num_fewshot, False, SilentProgress()) if others else []
+    except ForecastError:  # some task cannot be read without a choice: each by itself
+        for task in others:
+            with contextlib.suppress(ForecastError):
+                found += _read(source, [task], family, num_fewshot, False, SilentProgress())
+    by_task = {ladder.task: ladder for ladder in found if _has_accuracy(ladder)} | dict(own)
+    return [by_task[task] for task in chosen if task in by_task]
 
 
 def siblings_among(ladders: Sequence[Ladder]) -> list[Ladder]:
