@@ -16,6 +16,11 @@ FLOOR_SD = 0.03
 CEILING_LOGIT = (2.6, 1.0)
 """Mean and sd of the ceiling's logit (0.93; 0.83 to 0.97): benchmarks hold wrong labels and ambiguous items, and low
 accuracies cannot tell."""
+LOG_HAZARD_IN_COMPUTE = (1.0, 2.0)
+"""Mean and sd of log h at the largest run: between nothing and nearly all of the way to the ceiling. The mean is above 0,
+for of all laws that agree with accuracies at chance the likeliest would else be the one that leaves chance next."""
+LOG_HAZARD_IN_SIZE = (0.3, 2.0)
+"""The same for each of the two terms in N and D."""
 ACCURACY_NOISE = 0.01
 """Residual scatter between runs that a fit starts from."""
 ROUNDS = 3
@@ -63,12 +68,12 @@ def fit_accuracy_law(sample: Sample, *, by_params_tokens: bool) -> AccuracyLaw:
     """
     if by_params_tokens:
         log_scale = (float(sample.log_params.max()), float(sample.log_tokens.max()))
-        mean = np.array([sample.floor, CEILING_LOGIT[0], -0.5, LOG_EXPONENT_IN_SIZE[0], -0.5, LOG_EXPONENT_IN_SIZE[0]])
-        sd = np.array([FLOOR_SD, CEILING_LOGIT[1], 2.0, LOG_EXPONENT_IN_SIZE[1], 2.0, LOG_EXPONENT_IN_SIZE[1]])
+        term = (LOG_HAZARD_IN_SIZE, LOG_EXPONENT_IN_SIZE)
+        prior = np.array([(sample.floor, FLOOR_SD), CEILING_LOGIT, *term, *term])
     else:
         log_scale = (float(sample.log_flops.max()), 0.0)
-        mean = np.array([sample.floor, CEILING_LOGIT[0], 0.0, LOG_EXPONENT_IN_COMPUTE[0]])
-        sd = np.array([FLOOR_SD, CEILING_LOGIT[1], 2.0, LOG_EXPONENT_IN_COMPUTE[1]])
+        prior = np.array([(sample.floor, FLOOR_SD), CEILING_LOGIT, LOG_HAZARD_IN_COMPUTE, LOG_EXPONENT_IN_COMPUTE])
+    mean, sd = prior.T
     points, weight = sample.points, np.sqrt(sample.weight)
     theta = np.tile(mean, (sample.replicates, 1))
     noise = np.full(sample.replicates, ACCURACY_NOISE)
