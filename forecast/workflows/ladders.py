@@ -52,7 +52,7 @@ def load_with_siblings(
 ) -> tuple[list[Ladder], list[Ladder]]:
     """As `load_ladders` with items, and besides up to 17 tasks of the family, the same whichever tasks are asked for.
 
-    Siblings have no items unless they are asked for too; tasks that cannot be read, or not without a choice, are left out.
+    Tasks that cannot be read, or not without a choice, are left out.
     """
     progress = progress or SilentProgress()
     found = _read(source, tasks, family, num_fewshot, True, progress)
@@ -63,7 +63,7 @@ def load_with_siblings(
     ladders = [ladder for ladder in found if ladder.family == asked[0].family and _has_accuracy(ladder)]
     ladders = [ladder for ladder in ladders if num_fewshot is None or ladder.num_fewshot == num_fewshot]
     chosen = _one_definition_each(ladders, sorted({ladder.task for ladder in ladders}), SilentProgress())
-    return asked, siblings_among([*(chosen | own).values()])
+    return asked, siblings_among([own.get(task, ladder) for task, ladder in chosen.items()])
 
 
 def _choose(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -125,40 +125,65 @@ def predict_ladders(
         UsageError: an unknown metric or model, or a method that the runs cannot carry.
     """
     progress = progress or SilentProgress()
-    asked = {question.ladder.task for question in questions}
-    others = [ladder for ladder in siblings if ladder.task not in asked]
-    rehearsed: dict[str, Rehearsed] = {}
+    own: dict[str, Rehearsed] = {}
     failed: dict[str, NotForecastableError] = {}
-    with progress.stage("back-testing", len(questions) + len(others), "tasks") as stage:
+    with progress.stage("back-testing", len(questions), "tasks") as stage:
         for question in questions:
             stage.describe(question.ladder.task)
             try:
-                fitted, targets, _ = question.split()
-                name = choose_metric(fitted, metric)
-                rehearsed[fitted.task] = rehearse_ladder(fitted, targets, method=method, seed=seed, metric=name)
+                own[question.ladder.task] = _rehearse(question, metric, method, seed)
             except NotForecastableError as error:
                 failed[question.ladder.task] = error
             stage.advance()
-        for ladder in others if rehearsed else ():
-            stage.describe(ladder.task)
-            with contextlib.suppress(ForecastError):
-                fitted, targets, _ = questions[0].beside(ladder).split()
-                name = choose_metric(fitted, metric if metric in fitted.metrics else None)
-                rehearsed[ladder.task] = rehearse_ladder(fitted, targets, method=method, seed=seed, metric=name)
-            stage.advance()
+    beside = _rehearse_siblings(questions, siblings, own, metric, method, seed, progress) if own else {}
     found: list[Prediction] = []
-    names = {ladder.task for ladder in siblings if ladder.task in rehearsed}
-    with progress.stage("forecasting", len(questions), "tasks") as stage:
+    with progress.stage("forecasting", len(own), "tasks") as stage:
         for question in questions:
             task = question.ladder.task
-            if task in rehearsed:
-                elsewhere = [rehearsed[name] for name in sorted(names - {task, *members_of(task, names - {task})})]
+            if task in own:
+                elsewhere = [beside[name] for name in sorted(beside.keys() - {task, *members_of(task, beside.keys() - {task})})]
                 try:
-                    found += _forecast(question, rehearsed[task], elsewhere, level, seed, recipe_shift)
+                    found += _forecast(question, own[task], elsewhere, level, seed, recipe_shift)
                 except NotForecastableError as error:
                     failed[task] = error
-            stage.advance()
+                stage.advance()
     return found, failed
+
+
+def _rehearse(question: Question, metric: str | None, method: str, seed: int) -> Rehearsed:
+    fitted, targets, _ = question.split()
+    return rehearse_ladder(fitted, targets, method=method, seed=seed, metric=choose_metric(fitted, metric))
+
+
+def _rehearse_siblings(
+    questions: Sequence[Question],
+    siblings: Sequence[Ladder],
+    own: Mapping[str, Rehearsed],
+    metric: str | None,
+    method: str,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Rehearsed]:
+    """Back-test what stands beside the questions, without items, so that it is the same for tasks that are asked and are not.
+
+    A sibling that cannot be forecast is left out.
+    """
+    asked = {question.ladder.task: question for question in questions}
+    needed = [ladder for ladder in siblings if len(questions) > 1 or ladder.task not in asked]
+    found: dict[str, Rehearsed] = {}
+    with progress.stage("back-testing beside", len(needed), "tasks") as stage:
+        for ladder in needed:
+            stage.describe(ladder.task)
+            question = asked.get(ladder.task)
+            with contextlib.suppress(ForecastError):
+                if question is None or ladder.items is not None:
+                    other = (question or questions[0]).beside(replace(ladder, items=None))
+                    measured = metric if metric in ladder.metrics else None
+                    found[ladder.task] = _rehearse(other, measured, method, seed)
+                elif ladder.task in own:
+                    found[ladder.task] = own[ladder.task]
+            stage.advance()
+    return found
 
 
 def _forecast(

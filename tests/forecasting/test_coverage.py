@@ -98,10 +98,10 @@ def test_intervals_are_neither_absurdly_narrow_nor_wide(simulate: Simulate) -> N
 @pytest.mark.parametrize("runs", [6, 16, 40])
 @pytest.mark.parametrize("family", ["grid", "compute-only"])
 def test_nominal_coverage_from_6_to_40_runs(simulate: Simulate, family: str, runs: int) -> None:
-    """Within six points: both targets of a family err alike, so the shares have a standard error of about two and a half."""
+    """Within seven points: both targets of a family err alike, so the shares have a standard error of about two and a half."""
     if family == "grid":
         found = _ratios(lambda seed: _grid(simulate, runs, seed), families=80)
     else:
         found = _ratios(lambda seed: _compute_only(runs, seed), families=200)
     for level in (0.8, 0.9):
-        assert np.mean(found <= stats.t.ppf(0.5 + level / 2, DEGREES)) == pytest.approx(level, abs=0.06)
+        assert np.mean(found <= stats.t.ppf(0.5 + level / 2, DEGREES)) == pytest.approx(level, abs=0.07)

@@ -63,6 +63,16 @@ def test_a_forecast_does_not_depend_on_what_else_is_asked(ladders: list[Ladder],
     assert {ladder.task for ladder in alone.siblings} == {"quiz0", "quiz2", "quiz3", "jumps"}
 
 
+def test_items_of_a_task_that_is_asked_too_change_nothing(simulate: Simulate) -> None:
+    """What stands beside a task is read without items, so an asked task beside it counts without them as well."""
+    tasks = [replace(simulate(sizes=6, ratios=(20.0,), items=200, seed=i, with_items=True), task=f"quiz{i}") for i in range(3)]
+    stored = [replace(ladder, items=None) for ladder in tasks]
+    questions = [Question(ladder=ladder, targets=TARGETS) for ladder in tasks]
+    (alone,), _ = predict_ladders(questions[:1], siblings=stored)
+    together, _ = predict_ladders(questions, siblings=tasks)
+    assert _interval(alone) == _interval(together[0])
+
+
 def test_tasks_that_jump_widen_the_others_and_leave_their_points(ladders: list[Ladder]) -> None:
     (alone,) = predict_ladder(ladders[1], TARGETS)
     wild = [replace(ladders[-1], task=f"jumps{i}") for i in range(3)]
