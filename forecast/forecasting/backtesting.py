@@ -86,7 +86,7 @@ def backtest_ladders(
     """Repeat the forecast at rolling origins over compute, with every method that the runs can carry.
 
     Args:
-        ladders: one family on one or more tasks; as in a forecast, tasks share the scale of their intervals: at each origin
+        ladders: one family on one or more tasks. The tasks of the call share the scale of their intervals: at each origin
             by back-tests on runs up to the same compute.
         methods: names; None takes `auto` and every method.
         seed: of everything random.

@@ -15,6 +15,8 @@ FAMILY_SD = 0.4
 """Prior standard deviation of the mean log factor of a family's tasks: whole families err more or less than laws expect."""
 TASK_SD = 0.3
 """Standard deviation of log factors between the tasks of one family. With the family's, a single task's prior is .5 wide."""
+ELSEWHERE = 0.5
+"""Power of another task's likelihood: tasks answer for the same runs, so their errors at an origin are not independent."""
 LARGEST_FACTOR = 10.0
 GRID = np.linspace(-np.log(LARGEST_FACTOR), np.log(LARGEST_FACTOR), 61)
 
@@ -59,7 +61,8 @@ def posterior_factor(evidence: Sequence[Evidence], elsewhere: Sequence[Sequence[
 
     log k ~ Normal(m, 0.3) over the tasks of a family, m ~ Normal(0, 0.4) over families; error / scale(k) ~ Student's t with 5
     degrees of freedom. The errors of one origin are one law's, so they count as one observation (their mean log density),
-    times the origin's worth. Where noise explains the errors the likelihood is flat and k stays at 1.
+    times the origin's worth; another task's likelihood counts half. Where noise explains the errors the likelihood is flat
+    and k stays at 1.
 
     Args:
         evidence: from the task's own back-tests.
@@ -72,7 +75,7 @@ def posterior_factor(evidence: Sequence[Evidence], elsewhere: Sequence[Sequence[
     between /= between.sum(axis=1, keepdims=True)
     log_mean = -0.5 * np.square(GRID / FAMILY_SD)
     for other in elsewhere:
-        log_mean = log_mean + np.log(np.maximum(between @ _likelihood(other), 1e-300))
+        log_mean = log_mean + ELSEWHERE * np.log(np.maximum(between @ _likelihood(other), 1e-300))
     mean = np.exp(log_mean - log_mean.max())
     density = (mean @ between) * _likelihood(evidence)
     return float(np.exp(np.sum(density * GRID) / np.sum(density)))

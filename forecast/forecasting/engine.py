@@ -185,7 +185,7 @@ def _one(rehearsed: Rehearsed, predictive: Predictive, k: int, level: float, rec
 
 
 def summarise(predictive: Predictive, level: float) -> BacktestSummary:
-    """Errors over the origins; each origin's intervals are calibrated by the other origins only."""
+    """Errors over the origins; an origin's intervals are calibrated by the task's other origins and by the other tasks."""
     origins = predictive.origins
     other_tasks = sum(1 for evidence in predictive.elsewhere if evidence)
     if not origins:

@@ -26,13 +26,14 @@ def _hash(ladder: Ladder) -> str:
         return [float(value) if np.isfinite(value) else None for value in column]
 
     columns: list[list[float | None]] = [plain(ladder.params), plain(ladder.tokens), plain(ladder.flops), plain(ladder.step)]
+    columns += [] if ladder.n_items is None else [plain(ladder.n_items)]
     names = sorted(ladder.metrics)
     columns += [plain(ladder.metrics[name]) for name in names]
     rows = sorted(
         zip(ladder.model, ladder.is_final.tolist(), *columns, strict=True), key=lambda row: tuple(str(entry) for entry in row)
     )
     chance = ladder.chance if np.isfinite(ladder.chance) else None
-    return content_hash([ladder.family, ladder.task, chance, names, [list(row) for row in rows]])
+    return content_hash([ladder.family, ladder.task, ladder.num_fewshot, chance, names, [list(row) for row in rows]])
 
 
 @cache

@@ -101,7 +101,8 @@ def _remoteness(sample: Sample, predictive: Predictive, target_distance: float, 
     doubts: list[str] = []
     span = float(np.ptp(sample.log_flops))
     if target_distance > 0 and not predictive.origins:
-        doubts.append("No back-test was possible inside these runs, so the interval rests on other families' errors alone.")
+        whose = "other tasks' and families'" if any(predictive.elsewhere) else "other families'"
+        doubts.append(f"No back-test was possible inside these runs, so the interval rests on {whose} errors alone.")
     elif target_distance > BEYOND * predictive.validated and target_distance > 0:
         doubts.append(
             f"The target lies {np.exp(target_distance):.3g}x beyond the largest run; back-tests reach only"

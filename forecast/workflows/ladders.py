@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.core.errors import ForecastError, InputError, NotForecastableError, UsageError
+from forecast.catalog.benchmarks import benchmark_names
+from forecast.core.errors import InputError, NotForecastableError, UsageError
 from forecast.core.observations import ACCURACY_METRICS, Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.workflows.task_groups import members_of, stored_members, union_of
@@ -59,11 +60,12 @@ def load_with_siblings(
     asked = _choose(source, found, tasks, family, num_fewshot, progress)
     own = {ladder.task: ladder for ladder in asked}
     if not source.name.endswith(TABLES):
-        return asked, _stored_siblings(source, asked[0].family, own, num_fewshot)
-    ladders = [ladder for ladder in found if ladder.family == asked[0].family and _has_accuracy(ladder)]
+        return asked, stored_siblings(source, asked[0].family, own, num_fewshot)
+    ladders = [ladder for ladder in found if ladder.family == asked[0].family]
     ladders = [ladder for ladder in ladders if num_fewshot is None or ladder.num_fewshot == num_fewshot]
-    chosen = _one_definition_each(ladders, sorted({ladder.task for ladder in ladders}), SilentProgress())
-    return asked, siblings_among([own.get(task, ladder) for task, ladder in chosen.items()])
+    names = sibling_names([(ladder.task, ladder.num_fewshot) for ladder in ladders])
+    chosen = _one_definition_each(ladders, names, SilentProgress()) | own
+    return asked, [chosen[name] for name in names if _has_accuracy(chosen[name])]
 
 
 def _choose(
@@ -164,30 +166,51 @@ def _one_definition_each(ladders: list[Ladder], tasks: Sequence[str], progress: 
     return chosen
 
 
-def _stored_siblings(source: Path, family: str, own: Mapping[str, Ladder], num_fewshot: int | None) -> list[Ladder]:
+def stored_siblings(source: Path, family: str, own: Mapping[str, Ladder], num_fewshot: int | None) -> list[Ladder]:
+    """Return the siblings of a family in a results file; those in `own` are at hand."""
     from forecast.store import Store
 
-    rows = Store(source).query("SELECT DISTINCT family, task FROM observations")
-    known = sorted({row["task"] for part in rows for row in part.to_pylist() if row["family"] == family})
-    chosen = _spread(known)
-    others = [task for task in chosen if task not in own]
+    rows = [
+        row
+        for part in Store(source).query("SELECT DISTINCT family, task, num_fewshot FROM observations")
+        for row in part.to_pylist()
+    ]
+    stored = [(row["task"], row["num_fewshot"]) for row in rows if row["family"] == family]
+    names = sibling_names([entry for entry in stored if num_fewshot is None or entry[1] == num_fewshot])
+    others = [task for task in names if task not in own]
     found: list[Ladder] = []
     try:
         found = _read(source, others, family, num_fewshot, False, SilentProgress()) if others else []
-    except ForecastError:  # some task cannot be read without a choice: each by itself
+    except UsageError:  # some task has nothing complete: each by itself
         for task in others:
-            with contextlib.suppress(ForecastError):
+            with contextlib.suppress(UsageError):
                 found += _read(source, [task], family, num_fewshot, False, SilentProgress())
-    by_task = {ladder.task: ladder for ladder in found if _has_accuracy(ladder)} | dict(own)
-    return [by_task[task] for task in chosen if task in by_task]
+    chosen = {ladder.task: ladder for ladder in found} | dict(own)
+    return [chosen[name] for name in names if name in chosen and _has_accuracy(chosen[name])]
 
 
-def siblings_among(ladders: Sequence[Ladder]) -> list[Ladder]:
-    """Return the siblings of a family whose ladders are all at hand: up to 17, evenly spread over their names."""
-    chosen = {ladder.task: ladder for ladder in ladders}
-    return [chosen[task] for task in _spread(sorted(chosen))]
+def sibling_names(stored: Sequence[tuple[str, int | None]]) -> list[str]:
+    """Return up to 17 tasks of a family, evenly spread over their names; a group's tasks come after all others.
+
+    Args:
+        stored: task and number of shots; tasks with several numbers are left out, for they cannot be read without a choice.
+
+    >>> sibling_names([("piqa", 0), ("sciq", 0), ("sciq", 5)])
+    ['piqa']
+    """
+    shots: dict[str, set[int | None]] = {}
+    for task, count in stored:
+        shots.setdefault(task, set()).add(count)
+    names = sorted(task for task, counts in shots.items() if len(counts) == 1)
+    first: dict[str, str] = {}
+    for name in names:
+        groups = (group for group in benchmark_names() if group not in shots and name.startswith(f"{group}_"))
+        first.setdefault(next(groups, name), name)
+    chosen = _spread(list(first.values()), MOST_SIBLINGS)
+    rest = _spread([name for name in names if name not in chosen], MOST_SIBLINGS - len(chosen))
+    return sorted([*chosen, *rest])
 
 
-def _spread(names: Sequence[str]) -> list[str]:
-    places = np.unique(np.round(np.linspace(0, len(names) - 1, min(MOST_SIBLINGS, len(names)))).astype(int))
+def _spread(names: Sequence[str], count: int) -> list[str]:
+    places = np.unique(np.round(np.linspace(0, len(names) - 1, min(count, len(names)))).astype(int))
     return [names[place] for place in places]

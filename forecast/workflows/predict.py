@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from forecast.core.errors import ForecastError, InputError, NotForecastableError, StoreError, UsageError
+from forecast.core.errors import InputError, NotForecastableError, StoreError, UsageError
 from forecast.core.forecasts import Forecast, Target
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
@@ -18,7 +17,7 @@ from forecast.forecasting.engine import Rehearsed, check_question, forecast_rehe
 from forecast.forecasting.preparation import choose_metric
 from forecast.forecasting.provenance import code_version, data_hash
 from forecast.workflows.ladders import load_with_siblings, require
-from forecast.workflows.task_groups import members_of
+from forecast.workflows.questions import Question, Window, window_of, windows_beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,69 +29,6 @@ class Prediction:
     held_out: Ladder | None
     siblings: Sequence[Ladder] = ()
     """Other tasks of the family whose back-tests helped to scale the interval."""
-
-
-def hold_out(ladder: Ladder, model: str) -> tuple[Ladder, Ladder, Target]:
-    """Split a ladder into all other runs, the held-out run, and the target that its end stands for.
-
-    Only the named run is removed; runs larger than it stay.
-
-    Raises:
-        UsageError: no run has that name.
-        NotForecastableError: the run has no known training FLOPs.
-    """
-    require("model", [model], set(ladder.model))
-    own = np.array([name == model for name in ladder.model])
-    held = ladder.take(own)
-    known = np.isfinite(held.flops) & (held.flops > 0)
-    if not known.any():
-        raise NotForecastableError(
-            f"the training FLOPs of '{model}' are unknown", remedy="give --flops, or --params and --tokens"
-        )
-    ends = known & held.is_final if (known & held.is_final).any() else known
-    end = int(np.flatnonzero(ends)[np.argmax(held.flops[ends])])
-
-    def number(value: float) -> float | None:
-        return float(value) if np.isfinite(value) and value > 0 else None
-
-    target = Target(name=model, params=number(held.params[end]), tokens=number(held.tokens[end]), flops=number(held.flops[end]))
-    return ladder.take(~own), held.take(np.array([end])), target
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What is asked of one ladder."""
-
-    ladder: Ladder
-    targets: Sequence[Target] = ()
-    holdout: str | None = None
-    """A run to forecast from all others; its rows are never fitted."""
-    fit_max_flops: float | None = None
-
-    def split(self) -> tuple[Ladder, list[Target], Ladder | None]:
-        """The ladder to fit on, all targets, and the held-out rows.
-
-        Raises:
-            UsageError: no run has the held-out name.
-            NotForecastableError: nothing is left to fit on, or the held-out run's FLOPs are unknown.
-        """
-        fitted, wanted, held = self.ladder, list(self.targets), None
-        if self.holdout is not None:
-            fitted, held, target = hold_out(fitted, self.holdout)
-            wanted.append(target)
-        if self.fit_max_flops is not None:
-            fitted = fitted.take(fitted.flops <= self.fit_max_flops)
-            if len(fitted) == 0:
-                raise NotForecastableError(
-                    f"no run of {fitted.family} on {fitted.task} has at most {self.fit_max_flops:g} FLOPs"
-                )
-        return fitted, wanted, held
-
-    def beside(self, sibling: Ladder) -> Question:
-        """The same question of another task of the family, which may not have the held-out run."""
-        holdout = self.holdout if self.holdout in sibling.model else None
-        targets = self.targets if self.targets or holdout is not None else self.split()[1]
-        return replace(self, ladder=sibling, targets=targets, holdout=holdout)
 
 
 def predict_ladders(
@@ -122,26 +58,41 @@ def predict_ladders(
         Predictions, and for each task that cannot be forecast why.
 
     Raises:
-        UsageError: an unknown metric or model, or a method that the runs cannot carry.
+        UsageError: an unknown metric, or a method that the runs cannot carry.
     """
     progress = progress or SilentProgress()
-    own: dict[str, Rehearsed] = {}
     failed: dict[str, NotForecastableError] = {}
+    own: dict[str, Rehearsed] = {}
+    beside: dict[str, list[Window]] = {}
+    done: dict[object, Rehearsed | None] = {}
     with progress.stage("back-testing", len(questions), "tasks") as stage:
         for question in questions:
-            stage.describe(question.ladder.task)
+            task = question.ladder.task
+            stage.describe(task)
             try:
-                own[question.ladder.task] = _rehearse(question, metric, method, seed)
+                fitted, targets, _ = question.split()
+                name = choose_metric(fitted, metric)
+                own[task] = rehearse_ladder(fitted, targets, method=method, seed=seed, metric=name)
             except NotForecastableError as error:
-                failed[question.ladder.task] = error
+                failed[task] = error
+            else:
+                beside[task] = windows_beside(question, fitted, targets, siblings)
+                if question.ladder.items is None:
+                    done[window_of(question.ladder, fitted, targets, question.holdout).key] = own[task]
             stage.advance()
-    beside = _rehearse_siblings(questions, siblings, own, metric, method, seed, progress) if own else {}
+    missing = {window.key: window for windows in beside.values() for window in windows if window.key not in done}
+    with progress.stage("back-testing beside", len(missing), "tasks") as stage:
+        for key, window in missing.items():
+            stage.describe(window.ladder.task)
+            done[key] = _rehearse_beside(window, method, metric, seed)
+            stage.advance()
     found: list[Prediction] = []
     with progress.stage("forecasting", len(own), "tasks") as stage:
         for question in questions:
             task = question.ladder.task
             if task in own:
-                elsewhere = [beside[name] for name in sorted(beside.keys() - {task, *members_of(task, beside.keys() - {task})})]
+                others = [done[window.key] for window in beside[task]]
+                elsewhere = [other for other in others if other is not None and other.evidence]
                 try:
                     found += _forecast(question, own[task], elsewhere, level, seed, recipe_shift)
                 except NotForecastableError as error:
@@ -150,46 +101,20 @@ def predict_ladders(
     return found, failed
 
 
-def _rehearse(question: Question, metric: str | None, method: str, seed: int) -> Rehearsed:
-    fitted, targets, _ = question.split()
-    return rehearse_ladder(fitted, targets, method=method, seed=seed, metric=choose_metric(fitted, metric))
-
-
-def _rehearse_siblings(
-    questions: Sequence[Question],
-    siblings: Sequence[Ladder],
-    own: Mapping[str, Rehearsed],
-    metric: str | None,
-    method: str,
-    seed: int,
-    progress: Progress,
-) -> dict[str, Rehearsed]:
-    """Back-test what stands beside the questions, without items, so that it is the same for tasks that are asked and are not.
-
-    A sibling that cannot be forecast is left out.
-    """
-    asked = {question.ladder.task: question for question in questions}
-    needed = [ladder for ladder in siblings if len(questions) > 1 or ladder.task not in asked]
-    found: dict[str, Rehearsed] = {}
-    with progress.stage("back-testing beside", len(needed), "tasks") as stage:
-        for ladder in needed:
-            stage.describe(ladder.task)
-            question = asked.get(ladder.task)
-            with contextlib.suppress(ForecastError):
-                if question is None or ladder.items is not None:
-                    other = (question or questions[0]).beside(replace(ladder, items=None))
-                    measured = metric if metric in ladder.metrics else None
-                    found[ladder.task] = _rehearse(other, measured, method, seed)
-                elif ladder.task in own:
-                    found[ladder.task] = own[ladder.task]
-            stage.advance()
-    return found
+def _rehearse_beside(window: Window, method: str, metric: str | None, seed: int) -> Rehearsed | None:
+    """Back-test a sibling; None where it cannot carry the method or too little of it may be seen."""
+    ladder = window.ladder
+    try:
+        name = choose_metric(ladder, metric if metric in ladder.metrics else None)
+        return rehearse_ladder(ladder, window.targets, method=method, seed=seed, metric=name)
+    except (NotForecastableError, UsageError):
+        return None
 
 
 def _forecast(
     question: Question, own: Rehearsed, elsewhere: Sequence[Rehearsed], level: float, seed: int, recipe_shift: float
 ) -> list[Prediction]:
-    fitted, _, held = question.split()
+    fitted, held = own.ladder, question.split()[2]
     made = forecast_rehearsed(
         own, level=level, seed=seed, recipe_shift=recipe_shift, elsewhere=[other.evidence for other in elsewhere]
     )
@@ -277,6 +202,8 @@ def predict(
     check_question(targets, method=method, level=level, recipe_shift=recipe_shift)
     tasks = None if tasks is None else list(dict.fromkeys(tasks))
     ladders, siblings = load_with_siblings(source, tasks=tasks, family=family, num_fewshot=num_fewshot, progress=progress)
+    if holdout is not None:
+        require("model", [holdout], {name for ladder in ladders for name in ladder.model})
     found, failed = predict_ladders(
         [Question(ladder=ladder, targets=targets, holdout=holdout, fit_max_flops=fit_max_flops) for ladder in ladders],
         siblings=siblings,

@@ -19,8 +19,9 @@ from forecast.forecasting.preparation import choose_metric
 from forecast.report.forecast_figure import draw_forecast
 from forecast.report.page import ReportContent, Section, render_page
 from forecast.store import Store
-from forecast.workflows.ladders import siblings_among
-from forecast.workflows.predict import Prediction, Question, predict_ladders
+from forecast.workflows.ladders import stored_siblings
+from forecast.workflows.predict import Prediction, predict_ladders
+from forecast.workflows.questions import Question
 from forecast.workflows.task_groups import members_of, stored_members, union_of
 
 DEFAULT_FACTORS = (10.0, 100.0)
@@ -83,7 +84,8 @@ def write_report(
         for family in dict.fromkeys(ladder.family for ladder in ladders):
             stage.describe(family)
             own = [ladder for ladder in ladders if ladder.family == family]
-            sections += _sections(own, flops, level=level, seed=seed)
+            siblings = stored_siblings(db, family, {ladder.task: ladder for ladder in own}, num_fewshot)
+            sections += _sections(own, siblings, flops, level=level, seed=seed)
             stage.advance(len(own))
     content = ReportContent(
         title="Capability forecasts",
@@ -125,9 +127,10 @@ def _named(ladders: Sequence[Ladder], tasks: Sequence[str], progress: Progress) 
     return named
 
 
-def _sections(ladders: Sequence[Ladder], flops: Sequence[float], *, level: float, seed: int) -> list[Section]:
+def _sections(
+    ladders: Sequence[Ladder], siblings: Sequence[Ladder], flops: Sequence[float], *, level: float, seed: int
+) -> list[Section]:
     """One section per task of a family; they share the scale of their intervals, as in `predict`."""
-    siblings = siblings_among(ladders)
     largest = {ladder.task: _largest(ladder) for ladder in ladders}
     ahead = [
         Question(ladder=ladder, targets=_targets(float(ladder.flops[row]), flops))

@@ -19,7 +19,8 @@ from forecast.core.progress import SilentProgress
 from forecast.report.forecast_figure import draw_forecast
 from forecast.workflows.backtest import draw_report, run_backtest
 from forecast.workflows.ladders import load_ladders
-from forecast.workflows.predict import hold_out, predict, predict_ladder, read_targets
+from forecast.workflows.predict import predict, predict_ladder, read_targets
+from forecast.workflows.questions import hold_out
 
 Simulate = Callable[..., Ladder]
 

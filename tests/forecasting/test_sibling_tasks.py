@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from forecast.core.errors import NotForecastableError
 from forecast.core.forecasts import Target
 from forecast.core.observation_rows import to_ladders
 from forecast.core.observations import Ladder
 from forecast.forecasting.provenance import data_hash
 from forecast.importers import read_observations
+from forecast.report.page import ReportContent, Section
 from forecast.store import Store
-from forecast.workflows.ladders import load_with_siblings
-from forecast.workflows.predict import Prediction, Question, predict, predict_ladder, predict_ladders
+from forecast.workflows.ladders import load_with_siblings, sibling_names
+from forecast.workflows.predict import Prediction, predict, predict_ladder, predict_ladders
+from forecast.workflows.questions import Question
+from forecast.workflows.report import write_report
 
 Simulate = Callable[..., Ladder]
 TARGETS = (Target(name="t", flops=3e22),)
@@ -103,6 +107,93 @@ def test_runs_beyond_fit_max_flops_are_hidden_in_every_task(ladders: list[Ladder
     (limited,), _ = predict_ladders([Question(ladder=ladders[1], targets=TARGETS, fit_max_flops=top)], siblings=ladders)
     (small,), _ = predict_ladders([Question(ladder=cut[1], targets=TARGETS)], siblings=cut)
     assert _interval(limited) == _interval(small)
+
+
+def test_siblings_that_are_measured_beyond_the_runs_count_up_to_them(ladders: list[Ladder]) -> None:
+    """The other tasks may have the target already: they are back-tested as far as the question looks, and not further."""
+    short = ladders[1].take(np.arange(6))
+    cut = [ladder.take(np.arange(6)) for ladder in ladders]
+    (found,), _ = predict_ladders([Question(ladder=short, targets=TARGETS)], siblings=ladders)
+    (same,), _ = predict_ladders([Question(ladder=short, targets=TARGETS)], siblings=cut)
+    assert found.forecast.backtest.other_tasks == 4
+    assert _interval(found) == _interval(same)
+
+
+def test_a_task_without_the_held_out_run_stops_no_other(ladders: list[Ladder], tmp_path: Path) -> None:
+    last = ladders[0].model[-1]
+    some = [ladders[0].take(np.arange(7)), *ladders[1:]]
+    source = _table(some, tmp_path / "runs.csv")
+    failed: dict[str, NotForecastableError] = {}
+    found = predict(source, tasks=["quiz0", "quiz1"], holdout=last, on_failure=failed.__setitem__)
+    (alone,) = predict(source, tasks=["quiz1"], holdout=last)
+    assert [entry.forecast.task for entry in found] == ["quiz1"]
+    assert _interval(found[0]) == _interval(alone)
+    assert f"no results of '{last}' on quiz0" in str(failed["quiz0"])
+
+
+def test_table_and_results_file_choose_the_same_siblings(ladders: list[Ladder], tmp_path: Path) -> None:
+    many = [replace(ladders[i % 4], task=f"task{i:02d}") for i in range(12)]
+    source = _table(many, tmp_path / "runs.csv")
+    lines = source.read_text().splitlines()
+    header, first = lines[0] + ",loss,num_fewshot", lines[1].split(",")
+    texts = [[*first[:2], f"text{i:02d}", *first[3:6], "", "", "", "true", "3.1", "0"] for i in range(14)]
+    shots = [[*line.split(","), "", count] for line in lines[1:9] for count in ("0", "5")]
+    plain = [[*line.split(","), "", "0"] for line in lines[9:]]
+    source.write_text("\n".join([header, *(",".join(row) for row in (*shots, *plain, *texts))]) + "\n")
+    Store(tmp_path / "runs.duckdb").add_observations(read_observations(source))
+    chosen = [
+        [ladder.task for ladder in load_with_siblings(tmp_path / name, tasks=["task03"], family=None)[1]]
+        for name in ("runs.csv", "runs.duckdb")
+    ]
+    assert chosen[0] == chosen[1]
+    assert "task00" not in chosen[0]
+    assert len(chosen[0]) > 5
+
+
+def test_the_tasks_of_a_group_come_after_the_others() -> None:
+    names = sibling_names([*((f"mmlu_{i:02d}", 0) for i in range(57)), *((f"task{i}", 0) for i in range(10))])
+    assert len(names) == 17
+    assert {f"task{i}" for i in range(10)} < set(names)
+
+
+def _report(db: Path, out: Path, monkeypatch: pytest.MonkeyPatch, tasks: list[str] | None) -> dict[str, Section]:
+    contents: list[ReportContent] = []
+    monkeypatch.setattr("forecast.workflows.report.render_page", lambda content: contents.append(content) or "")
+    write_report(db, out, tasks=tasks)
+    return {section.task: section for section in contents[0].sections}
+
+
+def test_a_report_says_what_predict_says_whatever_tasks_it_shows(
+    ladders: list[Ladder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = tmp_path / "runs.duckdb"
+    Store(db).add_observations(read_observations(_table(ladders, tmp_path / "runs.csv")))
+    whole = _report(db, tmp_path / "a.html", monkeypatch, None)["quiz1"]
+    alone = _report(db, tmp_path / "b.html", monkeypatch, ["quiz1"])["quiz1"]
+    targets = [Target(name=forecast.target.name, flops=forecast.target.flops) for forecast in whole.forecasts]
+    asked = [entry.forecast.accuracy for entry in predict(db, tasks=["quiz1"], targets=targets)]
+    assert [forecast.accuracy for forecast in whole.forecasts] == asked
+    assert [forecast.accuracy for forecast in alone.forecasts] == asked
+    assert whole.check is not None
+    assert alone.check is not None
+    assert whole.check.accuracy == alone.check.accuracy
+
+
+def test_the_check_of_a_report_hides_its_run_in_the_other_tasks(
+    ladders: list[Ladder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task whose largest run is not the others': what they say of that run must not reach its check."""
+    short, others = ladders[1].take(np.arange(7)), [ladders[0], *ladders[2:]]
+    hidden = np.arange(8) == 6
+    changed = [replace(o, metrics={"acc": np.where(hidden, 0.3, o.metrics["acc"])}) for o in others]
+    checks = []
+    for name, beside in (("a", others), ("b", changed)):
+        db = tmp_path / f"{name}.duckdb"
+        Store(db).add_observations(read_observations(_table([short, *beside], tmp_path / f"{name}.csv")))
+        check = _report(db, tmp_path / f"{name}.html", monkeypatch, None)["quiz1"].check
+        assert check is not None
+        checks.append(check.accuracy)
+    assert checks[0] == checks[1]
 
 
 def test_a_sibling_that_cannot_be_forecast_is_left_out(ladders: list[Ladder]) -> None:

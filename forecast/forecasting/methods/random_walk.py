@@ -51,7 +51,10 @@ class RandomWalk:
         return None
 
     def fit(self, sample: Sample) -> Fitted:
-        """Generalised least squares for the start, then the best linear predictor of the walk; every replicate."""
+        """Generalised least squares for the start, then the best linear predictor of the walk.
+
+        Replicates differ by their accuracies; rows weigh as measured in all of them.
+        """
         noise = (np.square(sample.sampling_sd) + ACCURACY_NOISE**2) / np.maximum(sample.weight[0], LEAST_WEIGHT)
         covariance = _kernel(sample.log_flops, sample.log_flops) + np.diag(noise)
         ones = np.linalg.solve(covariance, np.ones(len(sample)))
