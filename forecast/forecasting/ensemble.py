@@ -23,6 +23,8 @@ PRIOR_WEIGHTS: Mapping[str, float] = {
 }
 """Members of `auto`. Direct laws weigh twice: they beat two steps in published comparisons (METHODS, direct accuracy law).
 The joint fit is left out: it says what the two steps say, at twice the cost."""
+STILLNESS = 4.0
+"""Power of the share of the runs' variance that no law explains: where laws explain half of it, runs hardly count as still."""
 EARNED = frozenset({"random-walk", "two-step-choice"})
 """Members that count only as far as back-tests speak for them. No progress at all is not to be expected, but it happens; and
 choice-normalised NLL carries a forecast only where models are well above chance."""
@@ -88,14 +90,29 @@ def fit_members(sample: Sample, names: Sequence[str]) -> dict[str, Fitted]:
     return {name: get_method(name).fit(sample) for name in names}
 
 
-def member_weights(names: Sequence[str], origins: Sequence[MemberErrors]) -> dict[str, float]:
+def stillness(sample: Sample, members: Mapping[str, Fitted]) -> float:
+    """How well accuracies that do not move would fit the runs: (best law's residual / a constant's residual)^4, at most 1.
+
+    Residuals are weighted sums of squares with the sampling variance added, so that noise does not pass for movement.
+    """
+    weight, accuracy = sample.weight[0], sample.accuracy[0]
+    noise = float(weight @ np.square(sample.sampling_sd))
+    constant = float(weight @ np.square(accuracy - np.average(accuracy, weights=weight)))
+    laws = (fitted.accuracy(sample.points)[0] for name, fitted in members.items() if name not in EARNED)
+    left_over = [float(weight @ np.square(values - accuracy)) for values in laws]
+    known = [value for value in left_over if np.isfinite(value)]
+    return min(1.0, (min(known) + noise) / (constant + noise)) ** STILLNESS if known else 0.0
+
+
+def member_weights(names: Sequence[str], origins: Sequence[MemberErrors], *, still: float = 0.0) -> dict[str, float]:
     """Posterior probabilities of the members by the marginal likelihood of their back-test errors, summing to 1.
 
     Errors of a member are normal with a variance of its own, inverse-gamma about vbar with nu = 2 degrees of freedom, so
     w_i ~ prior_i (nu vbar + sum_j n_j e_ij^2)^(-(nu + n) / 2), n_j the worth of origin j, n their sum, vbar the mean over
     members.
     With few origins the weights stay near the prior; with many a member that forecasts better takes over. A member that some
-    origins lack is compared by its mean. The prior weight of a member of EARNED is multiplied by n / (nu + n).
+    origins lack is compared by its mean. The prior weight of a member of EARNED is multiplied by n / (nu + n), or for
+    the random walk by how still the runs are, if that is more (`stillness`).
 
     >>> member_weights(["direct", "two-step"], [])
     {'direct': 0.6666666666666666, 'two-step': 0.3333333333333333}
@@ -115,7 +132,8 @@ def member_weights(names: Sequence[str], origins: Sequence[MemberErrors]) -> dic
         variance = (PRIOR_ERRORS * center + total[name]) / (PRIOR_ERRORS + seen[name])
         prior = PRIOR_WEIGHTS.get(name, 1.0)
         if name in EARNED and len(names) > 1:
-            prior *= seen[name] / (PRIOR_ERRORS + seen[name])
+            earned = seen[name] / (PRIOR_ERRORS + seen[name])
+            prior *= max(earned, still) if name == "random-walk" else earned
         raw[name] = prior * (center / variance) ** ((PRIOR_ERRORS + seen[name]) / 2.0)
     mass = sum(raw.values())
     return {name: weight / mass for name, weight in raw.items()}

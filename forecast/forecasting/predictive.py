@@ -9,7 +9,7 @@ import numpy as np
 
 from forecast.core.observations import FloatArray
 from forecast.forecasting.calibration import DEGREES, Evidence, posterior_factor
-from forecast.forecasting.ensemble import Ensemble, fit_members, member_weights
+from forecast.forecasting.ensemble import Ensemble, fit_members, member_weights, stillness
 from forecast.forecasting.rehearsal import BACKTEST_ORIGINS, OriginScore, Rehearsal, rehearse
 from forecast.forecasting.replicates import resample
 from forecast.forecasting.sample import Points, Sample
@@ -83,9 +83,9 @@ def predict_points(
     """
     if rehearsal is None:
         rehearsal = rehearse(sample, names, points, rng, at_most=origins_at_most)
-    ensemble = Ensemble(
-        members=fit_members(resample(sample, replicates, rng), names), weights=member_weights(names, rehearsal.errors)
-    )
+    members = fit_members(resample(sample, replicates, rng), names)
+    weights = member_weights(names, rehearsal.errors, still=stillness(sample, members))
+    ensemble = Ensemble(members=members, weights=weights)
     by_member = ensemble.by_member(points)
     calibration = posterior_factor(rehearsal.evidence, elsewhere)
     return Predictive(

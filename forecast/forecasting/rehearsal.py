@@ -9,7 +9,7 @@ import numpy as np
 
 from forecast.core.observations import FloatArray
 from forecast.forecasting.calibration import Evidence, Spread, worth
-from forecast.forecasting.ensemble import Ensemble, MemberErrors, fit_members, member_weights
+from forecast.forecasting.ensemble import Ensemble, MemberErrors, fit_members, member_weights, stillness
 from forecast.forecasting.method import Fitted
 from forecast.forecasting.nll_interval import log_evidence
 from forecast.forecasting.registry import all_methods
@@ -111,9 +111,10 @@ def rehearse(
     reach = max(LEAST_REACH, REACH * float(np.max(distance(points, sample), initial=0.0)))
     fits = _fit_origins(sample, names, rng, reach=reach, at_most=at_most)
     errors = [fit.errors for fit in fits]
-    origins = [
-        fit.score(sample, member_weights(list(fit.members), [*errors[:i], *errors[i + 1 :]])) for i, fit in enumerate(fits)
-    ]
+    origins = []
+    for i, fit in enumerate(fits):
+        others, still = [*errors[:i], *errors[i + 1 :]], stillness(fit.window, fit.members)
+        origins.append(fit.score(sample, member_weights(list(fit.members), others, still=still)))
     return Rehearsal(origins=origins, errors=errors)
 
 

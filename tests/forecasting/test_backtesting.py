@@ -11,7 +11,7 @@ from forecast.core.errors import UsageError
 from forecast.core.observations import Ladder
 from forecast.forecasting.backtesting import LEVELS, auroc, backtest_ladders, crps_student, score_methods
 from forecast.forecasting.calibration import DEGREES
-from forecast.forecasting.ensemble import MemberErrors, member_weights
+from forecast.forecasting.ensemble import MemberErrors, fit_members, member_weights, stillness
 from forecast.forecasting.predictive import predict_points
 from forecast.forecasting.preparation import prepare
 from forecast.forecasting.sample import Points
@@ -79,6 +79,21 @@ def test_weights_follow_errors_the_more_there_are() -> None:
 def test_a_member_without_a_number_is_neither_punished_nor_preferred() -> None:
     names = ["direct", "direct-nd"]
     assert member_weights(names, [_errors(0.01, np.nan)])["direct-nd"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_the_random_walk_counts_by_its_back_tests_or_where_the_runs_are_still(simulate: Simulate) -> None:
+    names = ["direct", "random-walk"]
+    seen = [MemberErrors(square={"direct": 1e-4, "random-walk": 1e-4}, worth=1.0)] * 4
+    assert member_weights(names, [])["random-walk"] == 0.0
+    assert member_weights(names, [])["direct"] == 1.0
+    assert 0.0 < member_weights(names, seen[:1])["random-walk"] < member_weights(names, seen)["random-walk"]
+    assert member_weights(names, [], still=1.0)["random-walk"] == pytest.approx(1 / 3)
+    assert member_weights(["random-walk"], []) == {"random-walk": 1.0}
+    rising = prepare(simulate(sizes=6), metric="acc").sample
+    rng = np.random.default_rng(0)
+    flat = replace(rising, accuracy=0.25 + rising.sampling_sd * rng.standard_normal(rising.accuracy.shape))
+    (moving, still) = (stillness(sample, fit_members(sample, names)) for sample in (rising, flat))
+    assert moving < 0.01 < 0.3 < still <= 1.0
 
 
 def test_auroc_counts_ties_as_half_and_needs_both_kinds() -> None:
