@@ -25,9 +25,9 @@ PRIOR_WEIGHTS: Mapping[str, float] = {
 The joint fit is left out: it says what the two steps say, at twice the cost."""
 STILLNESS = 4.0
 """Power of the share of the runs' variance that no law explains: where laws explain half of it, runs hardly count as still."""
-EARNED = frozenset({"random-walk", "two-step-choice"})
+EARNED = frozenset({"random-walk", "two-step-choice", "item-level"})
 """Members that count only as far as back-tests speak for them. No progress at all is not to be expected, but it happens; and
-choice-normalised NLL carries a forecast only where models are well above chance."""
+choice-normalised NLL and single items carry a forecast only where models are well above chance."""
 PRIOR_ERRORS = 2.0
 """How many back-test errors the prior belief that all members are equally good counts for."""
 
