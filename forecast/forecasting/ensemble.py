@@ -93,14 +93,12 @@ def fit_members(sample: Sample, names: Sequence[str]) -> dict[str, Fitted]:
 def stillness(sample: Sample, members: Mapping[str, Fitted]) -> float:
     """How well accuracies that do not move would fit the runs: (best law's residual / a constant's residual)^4, at most 1.
 
-    Residuals are weighted sums of squares with the sampling variance added, so that noise does not pass for movement.
+    Residuals are mean squares with the sampling variance added, so that noise does not pass for movement.
     """
-    weight, accuracy = sample.weight[0], sample.accuracy[0]
-    noise = float(weight @ np.square(sample.sampling_sd))
-    constant = float(weight @ np.square(accuracy - np.average(accuracy, weights=weight)))
-    laws = (fitted.accuracy(sample.points)[0] for name, fitted in members.items() if name not in EARNED)
-    left_over = [float(weight @ np.square(values - accuracy)) for values in laws]
-    known = [value for value in left_over if np.isfinite(value)]
+    noise = sample.sampling_variance
+    constant = sample.left_over(np.full(len(sample), np.average(sample.accuracy[0], weights=sample.weight[0])))
+    laws = [fitted for name, fitted in members.items() if name not in EARNED]
+    known = [value for law in laws if np.isfinite(value := sample.left_over(law.accuracy(sample.points)[0]))]
     return min(1.0, (min(known) + noise) / (constant + noise)) ** STILLNESS if known else 0.0
 
 

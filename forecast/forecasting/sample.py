@@ -108,6 +108,20 @@ class Sample:
         """Where the rows lie."""
         return Points(log_flops=self.log_flops, log_params=self.log_params, log_tokens=self.log_tokens)
 
+    @property
+    def sampling_variance(self) -> float:
+        """Of accuracy, as the rows weigh."""
+        return float(self._share @ np.square(self.sampling_sd))
+
+    def left_over(self, accuracy: FloatArray) -> float:
+        """Mean square of what (M,) accuracies leave of the measured ones, as the rows weigh; NaN where one is unknown."""
+        return float(self._share @ np.square(accuracy - self.accuracy[0]))
+
+    @property
+    def _share(self) -> FloatArray:
+        share: FloatArray = self.weight[0] / np.sum(self.weight[0])
+        return share
+
     def lacks_params_tokens(self) -> str | None:
         """Say why a law in N and D cannot be fitted, or None."""
         if not (np.isfinite(self.log_params) & np.isfinite(self.log_tokens)).all():

@@ -56,6 +56,5 @@ def spread_of(ensemble: Ensemble, sample: Sample, points: Points, by_member: Map
 
 
 def _misfit(sample: Sample, at_runs: Mapping[str, FloatArray]) -> float:
-    weight = sample.weight[0] / np.sum(sample.weight[0])
-    left_over = [float(np.nansum(weight * np.square(values[0] - sample.accuracy[0]))) for values in at_runs.values()]
-    return max(0.0, min(left_over) - float(np.sum(weight * np.square(sample.sampling_sd))))
+    left_over = np.array([sample.left_over(values[0]) for values in at_runs.values()])
+    return max(0.0, float(np.nanmin(left_over)) - sample.sampling_variance)

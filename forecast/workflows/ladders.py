@@ -13,9 +13,9 @@ from forecast.catalog.benchmarks import benchmark_names
 from forecast.core.errors import InputError, NotForecastableError, UsageError
 from forecast.core.observations import ACCURACY_METRICS, Ladder
 from forecast.core.progress import Progress, SilentProgress
+from forecast.importers.tables import is_table
 from forecast.workflows.task_groups import members_of, stored_members, union_of
 
-TABLES = (".csv", ".csv.gz", ".parquet")
 MOST_SIBLINGS = 17
 """Tasks of a family that share the scale of their intervals: more say nothing new and take time."""
 
@@ -59,7 +59,7 @@ def load_with_siblings(
     found = _read(source, tasks, family, num_fewshot, True, progress)
     asked = _choose(source, found, tasks, family, num_fewshot, progress)
     own = {ladder.task: ladder for ladder in asked}
-    if not source.name.endswith(TABLES):
+    if not is_table(source):
         return asked, stored_siblings(source, asked[0].family, own, num_fewshot)
     ladders = [ladder for ladder in found if ladder.family == asked[0].family]
     ladders = [ladder for ladder in ladders if num_fewshot is None or ladder.num_fewshot == num_fewshot]
@@ -115,7 +115,7 @@ def _read(
         raise InputError(
             f"there is no {source}", expected="a results file or a table of observations", remedy="run `forecast eval` first"
         )
-    if source.name.endswith(TABLES):
+    if is_table(source):
         from forecast.core.observation_rows import to_ladders
         from forecast.importers import read_observations
 

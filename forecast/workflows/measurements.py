@@ -12,9 +12,9 @@ import numpy as np
 from forecast.core.errors import InputError, UsageError
 from forecast.core.observation_rows import ObservationRow, build_ladder
 from forecast.core.observations import FloatArray, Ladder
+from forecast.importers.tables import is_table, read_table
 from forecast.workflows.task_groups import checkpoint_rows, members_of, stored_members, union_of
 
-TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 SAME_CONVENTION = 0.03
 """C / (6 N D) within this of 1 counts as 6 N D."""
 _COUNTS = ("params", "params_non_embedding")
@@ -87,10 +87,8 @@ def load_measurements(source: Path, selection: Selection, *, notice: Notice) -> 
     """
     if not source.exists():
         raise InputError(f"there is no {source}", expected="a results file or a CSV or Parquet table", remedy="check the path")
-    if not source.name.lower().endswith(TABLE_SUFFIXES):
+    if not is_table(source):
         return _from_store(source, selection, notice)
-    from forecast.importers.tables import read_table
-
     table = read_table(source)
     if {"model", "task"} <= set(table.columns) and "family" in table.columns:
         from forecast.importers import read_observations

@@ -63,6 +63,7 @@ def predict_ladders(
     progress = progress or SilentProgress()
     failed: dict[str, NotForecastableError] = {}
     own: dict[str, Rehearsed] = {}
+    held: dict[str, Ladder | None] = {}
     beside: dict[str, list[Window]] = {}
     done: dict[object, Rehearsed | None] = {}
     with progress.stage("back-testing", len(questions), "tasks") as stage:
@@ -70,7 +71,7 @@ def predict_ladders(
             task = question.ladder.task
             stage.describe(task)
             try:
-                fitted, targets, _ = question.split()
+                fitted, targets, held[task] = question.split()
                 name = choose_metric(fitted, metric)
                 own[task] = rehearse_ladder(fitted, targets, method=method, seed=seed, metric=name)
             except NotForecastableError as error:
@@ -94,7 +95,7 @@ def predict_ladders(
                 others = [done[window.key] for window in beside[task]]
                 elsewhere = [other for other in others if other is not None and other.evidence]
                 try:
-                    found += _forecast(question, own[task], elsewhere, level, seed, recipe_shift)
+                    found += _forecast(own[task], held[task], elsewhere, level, seed, recipe_shift)
                 except NotForecastableError as error:
                     failed[task] = error
                 stage.advance()
@@ -112,9 +113,9 @@ def _rehearse_beside(window: Window, method: str, metric: str | None, seed: int)
 
 
 def _forecast(
-    question: Question, own: Rehearsed, elsewhere: Sequence[Rehearsed], level: float, seed: int, recipe_shift: float
+    own: Rehearsed, held: Ladder | None, elsewhere: Sequence[Rehearsed], level: float, seed: int, recipe_shift: float
 ) -> list[Prediction]:
-    fitted, held = own.ladder, question.split()[2]
+    fitted = own.ladder
     made = forecast_rehearsed(
         own, level=level, seed=seed, recipe_shift=recipe_shift, elsewhere=[other.evidence for other in elsewhere]
     )
@@ -122,12 +123,12 @@ def _forecast(
     for forecast in made:
         truth: float | None = None
         notes: tuple[str, ...] = ()
-        if held is not None and forecast.target.name == question.holdout:
+        if held is not None and forecast.target.name == held.model[0]:
             value = float(held.metrics[own.prepared.metric][0]) if own.prepared.metric in held.metrics else np.nan
             truth = value if np.isfinite(value) else None
             larger = {name for name, c in zip(fitted.model, fitted.flops, strict=True) if c > (forecast.target.flops or np.inf)}
             if larger:
-                notes = (f"{len(larger)} of the remaining runs are larger than {question.holdout}: this is no extrapolation.",)
+                notes = (f"{len(larger)} of the remaining runs are larger than {held.model[0]}: this is no extrapolation.",)
         complete = replace(forecast, truth=truth, warnings=forecast.warnings + notes)
         found.append(
             Prediction(forecast=complete, fitted=fitted, held_out=held, siblings=tuple(other.ladder for other in elsewhere))
