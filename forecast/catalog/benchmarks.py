@@ -10,7 +10,7 @@ from pathlib import Path
 
 from forecast.catalog.located import Field, nearest, read_located
 from forecast.core.errors import UsageError
-from forecast.core.observations import ACCURACY_METRICS, NLL_METRICS
+from forecast.core.metrics import ACCURACY_METRICS, NLL_METRICS
 from forecast.core.resources import data_folder
 
 

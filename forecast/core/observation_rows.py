@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from forecast.core.observations import ACCURACY_METRICS, NLL_METRICS, FloatArray, Ladder
+from forecast.core.metrics import ACCURACY_METRICS, NLL_METRICS
+from forecast.core.observations import FloatArray, Ladder
 from forecast.core.records import Metadata
 from forecast.core.units import FLOPS_PER_PARAM_TOKEN, FlopsConvention
 

@@ -13,11 +13,6 @@ from forecast.core.errors import ForecastError
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-NLL_METRICS = ("nll_per_char", "nll_per_byte", "bits_per_byte", "nll_per_token", "nll_choice_norm", "p_gold", "loss")
-"""Smooth measures. All fall with scale but `p_gold`, which rises."""
-ACCURACY_METRICS = ("acc", "acc_norm", "acc_bytes")
-"""Fractions in [0, 1]."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ItemMatrix:

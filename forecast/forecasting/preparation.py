@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.core.errors import NotForecastableError, UsageError
-from forecast.core.observations import ACCURACY_METRICS, NLL_METRICS, BoolArray, FloatArray, Ladder
+from forecast.core.metrics import ACCURACY_METRICS, NLL_METRICS
+from forecast.core.observations import BoolArray, FloatArray, Ladder
 from forecast.forecasting.sample import Detail, IntArray, Sample
 
 CHECKPOINTS_PER_RUN = 8

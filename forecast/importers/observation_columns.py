@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from forecast.core.observations import ACCURACY_METRICS, NLL_METRICS
+from forecast.core.metrics import METRICS
 from forecast.core.units import FlopsConvention
 
 _BLANK = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
 _TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 _FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
-
-_MAX_NATS = 100.0
-"""No language model loses more per token, byte or character: guessing among 2^20 tokens costs 13.9 nats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +58,11 @@ class NumberColumn:
         return f"{kind} in {self.unit}, {zero}at least {lowest:g}{top}"
 
 
-_NATS = NumberColumn(unit="nats", highest=_MAX_NATS)
 _FRACTION = NumberColumn(unit="fractions (0.63, not 63)", highest=1.0)
 
 METRIC_COLUMNS: dict[str, NumberColumn] = {
-    **dict.fromkeys(NLL_METRICS, _NATS),
-    "bits_per_byte": NumberColumn(unit="bits", highest=_MAX_NATS),
-    "p_gold": _FRACTION,
-    **dict.fromkeys(ACCURACY_METRICS, _FRACTION),
+    metric.name: _FRACTION if metric.unit == "fraction" else NumberColumn(unit=metric.unit, lowest=metric.low, highest=metric.high)
+    for metric in METRICS
 }
 
 SEM_COLUMNS: dict[str, NumberColumn] = {

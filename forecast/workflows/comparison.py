@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from forecast.core.errors import FitError, InputError, UsageError
-from forecast.core.observations import ACCURACY_METRICS, FloatArray
+from forecast.core.metrics import ACCURACY_METRICS
+from forecast.core.observations import FloatArray
 from forecast.laws import Binomial, LeastSquares, Loss, SoftValue, get_law
 from forecast.laws.equivalence import Curve, Gain, fit_curve, gain_at, gain_curve
 from forecast.workflows.measurements import Measurements, Notice, Selection, load_measurements

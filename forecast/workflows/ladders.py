@@ -11,7 +11,8 @@ import numpy as np
 
 from forecast.catalog.benchmarks import benchmark_names
 from forecast.core.errors import InputError, NotForecastableError, UsageError
-from forecast.core.observations import ACCURACY_METRICS, Ladder
+from forecast.core.metrics import ACCURACY_METRICS
+from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.importers.tables import is_table
 from forecast.workflows.task_groups import members_of, stored_members, union_of

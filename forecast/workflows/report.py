@@ -13,7 +13,8 @@ import numpy as np
 
 from forecast.core.errors import ForecastError, InputError, NotForecastableError, UsageError
 from forecast.core.forecasts import Forecast, Target
-from forecast.core.observations import ACCURACY_METRICS, Ladder
+from forecast.core.metrics import ACCURACY_METRICS
+from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.forecasting.preparation import choose_metric
 from forecast.report.forecast_figure import draw_forecast
