@@ -8,11 +8,11 @@ import numpy as np
 
 from forecast.core.errors import NotForecastableError
 from forecast.core.observations import FloatArray, Ladder
-from forecast.forecasting.accuracy_law import fit_accuracy_law
 from forecast.forecasting.preparation import choose_metric, prepare
 from forecast.forecasting.replicates import resample
 from forecast.forecasting.rolling_origin import run_ends
 from forecast.forecasting.sample import Points, Sample
+from forecast.forecasting.scale_law import fit_accuracy_law
 
 REPLICATES = 200
 BEYOND_DECADES = 4.0
@@ -61,11 +61,13 @@ def find_emergence(
         raise NotForecastableError(f"the chance level of {ladder.task} is unknown", remedy="give a column `chance`")
     rng = np.random.default_rng(seed)
     replicates = resample(sample, REPLICATES, rng)
-    law = fit_accuracy_law(replicates, by_params_tokens=False)
+    law = fit_accuracy_law(replicates, "accuracy-compute")
+    if not law.converged[0]:
+        raise NotForecastableError(f"the law from compute to {name} of {ladder.task} could not be fitted to these runs")
     top = float(sample.log_flops.max())
     grid = np.linspace(float(sample.log_flops.min()) - np.log(10), top + BEYOND_DECADES * np.log(10), 600)
     nowhere = np.full(grid.size, np.nan)
-    curves = law.value(Points(log_flops=grid, log_params=nowhere, log_tokens=nowhere))
+    curves = law.value(Points(log_flops=grid, log_params=nowhere, log_tokens=nowhere))[law.converged]
     crossings = _first_above(curves, grid, sample.chance + margin)
     lo, hi = np.quantile(crossings, [(1 - level) / 2, (1 + level) / 2])
     ends = run_ends(sample)

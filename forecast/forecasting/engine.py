@@ -121,6 +121,10 @@ def forecast_rehearsed(
         rehearsal=rehearsed.rehearsal,
         elsewhere=elsewhere,
     )
+    if all(share == 1.0 for share in predictive.unsolved.values()):
+        raise NotForecastableError(
+            f"no fit of method '{rehearsed.method}' to these runs converged", remedy="choose another method, or check the runs"
+        )
     if not np.isfinite(predictive.point).all():
         raise NotForecastableError(
             f"method '{rehearsed.method}' needs parameters and tokens of every target",
@@ -178,9 +182,17 @@ def _one(rehearsed: Rehearsed, predictive: Predictive, k: int, level: float, rec
             min_flops=prepared.min_flops,
             max_flops=prepared.max_flops,
         ),
-        warnings=prepared.warnings + notes + shift,
+        warnings=prepared.warnings + notes + shift + _unsolved(predictive),
         quantiles=quantiles,
         curves=draw_curves(prepared, ladder, predictive, target),
+    )
+
+
+def _unsolved(predictive: Predictive) -> tuple[str, ...]:
+    return tuple(
+        f"{share:.0%} of the fits of '{name}' did not converge and are left out."
+        for name, share in predictive.unsolved.items()
+        if share > 0
     )
 
 

@@ -90,6 +90,11 @@ def fit_members(sample: Sample, names: Sequence[str]) -> dict[str, Fitted]:
     return {name: get_method(name).fit(sample) for name in names}
 
 
+def unsolved_fits(sample: Sample, members: Mapping[str, Fitted]) -> dict[str, float]:
+    """Share of each member's replicates whose fit did not converge: they have no number even at the runs themselves."""
+    return {name: float(np.mean(np.isnan(fitted.accuracy(sample.points)).all(axis=1))) for name, fitted in members.items()}
+
+
 def stillness(sample: Sample, members: Mapping[str, Fitted]) -> float:
     """How well accuracies that do not move would fit the runs: (best law's residual / a constant's residual)^4, at most 1.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from forecast.core.observations import FloatArray
 from forecast.forecasting.calibration import DEGREES, Evidence, posterior_factor
-from forecast.forecasting.ensemble import Ensemble, fit_members, member_weights, stillness
+from forecast.forecasting.ensemble import Ensemble, fit_members, member_weights, stillness, unsolved_fits
 from forecast.forecasting.rehearsal import BACKTEST_ORIGINS, OriginScore, Rehearsal, rehearse
 from forecast.forecasting.replicates import resample
 from forecast.forecasting.sample import Points, Sample
@@ -29,6 +29,8 @@ class Predictive:
     """What back-tests on the family's other tasks say, one entry per task."""
     calibration: float
     """Factor on the model part of the spread that the back-tests ask for."""
+    unsolved: Mapping[str, float]
+    """Member -> share of its fits that did not converge; they are left out."""
     validated: float
     """Furthest distance in log C at which a back-test could be made; 0 when none could."""
 
@@ -96,5 +98,6 @@ def predict_points(
         origins=rehearsal.origins,
         elsewhere=elsewhere,
         calibration=calibration,
+        unsolved=unsolved_fits(sample, members),
         validated=max((float(o.distance.max()) for o in rehearsal.origins), default=0.0),
     )

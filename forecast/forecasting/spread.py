@@ -43,7 +43,7 @@ def spread_of(ensemble: Ensemble, sample: Sample, points: Points, by_member: Map
     items = max(at_end * (1 - at_end), LEAST_VARIANCE) / sample.sampling_sd[last] ** 2
     model = (
         np.square(ensemble.disagreement(by_member))
-        + BOOTSTRAP * np.var(predictions, axis=0)
+        + BOOTSTRAP * _variance(predictions)
         + _misfit(sample, at_runs)
         + np.square(GAIN * gain)
         + PER_LOG_FLOPS * beyond
@@ -55,6 +55,17 @@ def spread_of(ensemble: Ensemble, sample: Sample, points: Points, by_member: Map
     )
 
 
+def _variance(predictions: FloatArray) -> FloatArray:
+    """(K,) variance over the replicates that have a number: those whose fits did not converge have none."""
+    known = np.isfinite(predictions)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        count = known.sum(axis=0)
+        mean = np.where(known, predictions, 0.0).sum(axis=0) / count
+        result: FloatArray = np.where(known, np.square(predictions - mean), 0.0).sum(axis=0) / count
+    return result
+
+
 def _misfit(sample: Sample, at_runs: Mapping[str, FloatArray]) -> float:
     left_over = np.array([sample.left_over(values[0]) for values in at_runs.values()])
-    return max(0.0, float(np.nanmin(left_over)) - sample.sampling_variance)
+    known = left_over[np.isfinite(left_over)]
+    return max(0.0, float(known.min()) - sample.sampling_variance) if known.size else 0.0

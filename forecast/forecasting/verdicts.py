@@ -14,6 +14,8 @@ from forecast.forecasting.sample import Sample
 
 LARGE_ERROR = 0.05
 """What counts as a wrong forecast: five accuracy points."""
+MOSTLY = 0.5
+"""Share of fits that did not converge from which a member is not to be believed."""
 LIKELY, POSSIBLE = 0.5, 0.15
 """Probability of a large error from which a forecast is not-predictable, and from which it is uncertain."""
 BEYOND = 1.5
@@ -74,6 +76,11 @@ def judge(sample: Sample, predictive: Predictive, index: int, target_distance: f
     if len(ends) < 3:
         fatal.append(f"Only {len(ends)} runs were fitted; a curve through them cannot be checked.")
     doubts += _doubts(sample, predictive, ends, index)
+    doubts += [
+        f"{share:.0%} of the fits of '{name}' did not converge."
+        for name, share in predictive.unsolved.items()
+        if share > MOSTLY and predictive.ensemble.weights[name] > 0.0
+    ]
     too_far, far = _remoteness(sample, predictive, target_distance, below)
     fatal += too_far
     doubts += far

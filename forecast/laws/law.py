@@ -1,7 +1,8 @@
 """What a scaling law is: a formula with named parameters, its derivative, and where to begin fitting it.
 
 A law takes plain arrays. `x` has one row per measurement and one column per input; `theta` one entry per parameter in its
-last axis, and any number of leading axes, so that many starts or bootstrap replicates are evaluated at once.
+last axis, and any number of leading axes, so that many starts or bootstrap replicates are evaluated at once. Where replicates
+differ in their measurements, `x` may have the same leading axes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class Role(StrEnum):
     """Lower asymptote of a rising curve, between 0 and the smallest measurement."""
     CEILING = "ceiling"
     """Upper asymptote: between the largest measurement and its bound."""
+    STEEPNESS = "steepness"
+    """How sharply a sigmoid falls, per unit of its input."""
+    MIDDLE = "middle"
+    """The input at which a sigmoid is half-way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +106,17 @@ class Law(ABC):
 
     @abstractmethod
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
-        """Return y of shape (..., rows) for x (rows, inputs) and theta (..., parameters)."""
+        """Return y of shape (..., rows) for x (rows, inputs), or (..., rows, inputs), and theta (..., parameters)."""
 
     @abstractmethod
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """Return dy/dtheta of shape (..., rows, parameters)."""
+
+    def slope(self, x: FloatArray, theta: FloatArray) -> FloatArray:
+        """Return dy/dx of the first input, (..., rows): by central differences unless the law knows better."""
+        step = 1e-6 * np.maximum(1.0, np.abs(x[..., :1])) * np.eye(x.shape[-1])[0]
+        rise = self.predict(x + step, theta) - self.predict(x - step, theta)
+        return np.asarray(rise / (2.0 * step[..., 0]))
 
     def curvature(self, x: FloatArray, theta: FloatArray, v: FloatArray) -> FloatArray | None:
         """Return sum_i v_i d2 y_i / dtheta2, (..., parameters, parameters); None lets the solver difference the Jacobian."""

@@ -22,12 +22,12 @@ class PowerShape(Law):
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         a, b = unpack(theta)
-        return np.asarray(np.exp(np.log(a) + self.sign * b * np.log(x[:, 0])))
+        return np.asarray(np.exp(np.log(a) + self.sign * b * np.log(x[..., 0])))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         y = self.predict(x, theta)
-        return stack(y / unpack(theta)[0], self.sign * y * np.log(x[:, 0]))
+        return stack(y / unpack(theta)[0], self.sign * y * np.log(x[..., 0]))
 
 
 class ScaleShape(Law):
@@ -38,18 +38,18 @@ class ScaleShape(Law):
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         s, b = unpack(theta)
-        return np.asarray(np.exp(b * (np.log(s) - np.log(x[:, 0]))))
+        return np.asarray(np.exp(b * (np.log(s) - np.log(x[..., 0]))))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         s, b = unpack(theta)
         y = self.predict(x, theta)
-        return stack(y * b / s, y * (np.log(s) - np.log(x[:, 0])))
+        return stack(y * b / s, y * (np.log(s) - np.log(x[..., 0])))
 
     def starts(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """For each exponent of a grid, the scale that fits the mean logarithm."""
         b = np.array(EXPONENTS)
-        log_s = np.mean(np.log(x[:, 0])) + np.mean(np.log(y)) / b
+        log_s = np.mean(np.log(x[..., 0])) + np.mean(np.log(y)) / b
         return np.stack([np.exp(np.clip(log_s, -600.0, 600.0)), b], axis=-1)
 
 
@@ -61,7 +61,7 @@ class OffsetPowerShape(Law):
 
     def _part(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         a, b, _ = unpack(theta)
-        return np.asarray(np.exp(np.log(a) + self.sign * b * np.log(x[:, 0])))
+        return np.asarray(np.exp(np.log(a) + self.sign * b * np.log(x[..., 0])))
 
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
@@ -70,12 +70,12 @@ class OffsetPowerShape(Law):
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         part = self._part(x, theta)
-        return stack(part / unpack(theta)[0], self.sign * part * np.log(x[:, 0]), np.ones_like(part))
+        return stack(part / unpack(theta)[0], self.sign * part * np.log(x[..., 0]), np.ones_like(part))
 
     def curvature(self, x: FloatArray, theta: FloatArray, v: FloatArray) -> FloatArray:
         """See `Law.curvature`."""
         weighted = v * self._part(x, theta)
-        log_x = np.log(x[:, 0])
+        log_x = np.log(x[..., 0])
         out = np.zeros((*theta.shape, 3))
         out[..., 0, 1] = out[..., 1, 0] = self.sign * (weighted @ log_x) / theta[..., 0]
         out[..., 1, 1] = weighted @ (log_x * log_x)

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.core.observations import FloatArray
-from forecast.forecasting.accuracy_law import AccuracyLaw, fit_accuracy_law
 from forecast.forecasting.discrepancy import Discrepancy, fit_discrepancy
 from forecast.forecasting.method import AccuracyOnly, Fitted
 from forecast.forecasting.sample import Points, Sample
+from forecast.forecasting.scale_law import ScaleLaw, fit_accuracy_law
+from forecast.laws import get_law
 
 
 @dataclass(frozen=True, kw_only=True)
 class _FittedDirect(AccuracyOnly):
-    law: AccuracyLaw
+    law: ScaleLaw
     discrepancy: Discrepancy
 
     def accuracy(self, points: Points) -> FloatArray:
@@ -30,19 +31,20 @@ class Direct:
 
     name: str
     summary: str
-    by_params_tokens: bool
+    law: str
+    """Name of a law from scale to accuracy."""
 
     def missing(self, sample: Sample) -> str | None:
         """N and D for the law in them."""
-        return sample.lacks_params_tokens() if self.by_params_tokens else None
+        return sample.lacks_params_tokens() if len(get_law(self.law).inputs) > 1 else None
 
     def fit(self, sample: Sample) -> Fitted:
         """Fit the law, then what it leaves over."""
-        law = fit_accuracy_law(sample, by_params_tokens=self.by_params_tokens)
+        law = fit_accuracy_law(sample, self.law)
         return _FittedDirect(law=law, discrepancy=fit_discrepancy(sample, law.value(sample.points)))
 
 
 METHODS = (
-    Direct(name="direct", summary="accuracy as a law in compute", by_params_tokens=False),
-    Direct(name="direct-nd", summary="accuracy as a law in parameters and tokens", by_params_tokens=True),
+    Direct(name="direct", summary="accuracy as a law in compute", law="accuracy-compute"),
+    Direct(name="direct-nd", summary="accuracy as a law in parameters and tokens", law="accuracy-scale"),
 )

@@ -10,7 +10,7 @@ from forecast.core.observations import FloatArray
 from forecast.forecasting.method import Fitted
 from forecast.forecasting.methods.two_step import PLAIN, TwoStep
 from forecast.forecasting.sample import Points, Sample
-from forecast.forecasting.smooth_law import ComputeLaw, ParamsTokensLaw, fit_compute_law, fit_params_tokens_law
+from forecast.forecasting.scale_law import ScaleLaw, fit_smooth_law
 
 EM_ROUNDS = 40
 NEWTON_STEPS = 2
@@ -43,7 +43,7 @@ class _ItemCurve:
 @dataclass(frozen=True, kw_only=True)
 class _FittedItems:
     nll_metric: str | None
-    first: ComputeLaw | ParamsTokensLaw | None
+    first: ScaleLaw | None
     curve: _ItemCurve
     center: float
     spread: float
@@ -86,14 +86,13 @@ class ItemLevel:
         """Fit step 1 to every replicate and the item curves to the data; replicates redraw the items."""
         assert sample.item_correct is not None, "ask `missing` first"
         metric = self._steps.metric_of(sample) if self._steps.missing(sample) is None else None
-        first: ComputeLaw | ParamsTokensLaw | None = None
+        first: ScaleLaw | None = None
         if metric is not None and np.isfinite(sample.nll[metric][0]).all():
-            fit_first = fit_compute_law if sample.lacks_params_tokens() is not None else fit_params_tokens_law
-            first = fit_first(sample, sample.nll[metric])
+            first = fit_smooth_law(sample, sample.nll[metric], self._steps.laws_for(sample)[-1])
+        if first is not None and first.converged[0]:
             raw = -first.value(sample.points)[0]
         else:
-            metric = None
-            raw = sample.log_flops
+            metric, first, raw = None, None, sample.log_flops
         center, spread = float(raw.mean()), float(max(raw.std(), 1e-9))
         floor = max(sample.chance, MIN_FLOOR) if np.isfinite(sample.chance) else MIN_FLOOR
         x = (raw - center) / spread

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from forecast.core.observations import FloatArray
-from forecast.forecasting.batch_solver import solve_batch
+from forecast.forecasting.link import Link, fit_link
 from forecast.forecasting.method import Fitted
 from forecast.forecasting.methods.two_step import PLAIN, TwoStep
+from forecast.forecasting.priors import ACCURACY_NOISE, RELATIVE_NOISE
 from forecast.forecasting.sample import Points, Sample
-from forecast.forecasting.sigmoid import Sigmoid, fit_sigmoid
-from forecast.forecasting.smooth_law import (
-    ComputeLaw,
-    ParamsTokensLaw,
-    fit_compute_law,
-    fit_params_tokens_law,
-    law_prior,
-    residual_noise,
-)
-
-NLL_NOISE, ACCURACY_NOISE = 0.01, 0.01
-"""Residual scatter of log NLL and of accuracy between runs that a fit starts from."""
+from forecast.forecasting.scale_law import ScaleLaw, fit_smooth_law
+from forecast.laws.replicate_fit import LEAST_VALUE, residual_scatter
+from forecast.laws.replicate_solver import solve_replicates
 
 
 @dataclass(frozen=True, kw_only=True)
 class _FittedJoint:
     nll_metric: str | None
-    first: ComputeLaw | ParamsTokensLaw
-    second: Sigmoid
+    first: ScaleLaw
+    second: Link
 
     def nll(self, points: Points) -> FloatArray:
         """(B, K)."""
@@ -37,7 +29,7 @@ class _FittedJoint:
 
     def accuracy_of_nll(self, nll: FloatArray) -> FloatArray:
         """(B, K)."""
-        return self.second.value(np.broadcast_to(nll, (self.second.parameters.shape[0], nll.size)))
+        return self.second.value(nll)
 
     def accuracy(self, points: Points) -> FloatArray:
         """(B, K)."""
@@ -60,30 +52,48 @@ class Joint:
         metric = self._steps.metric_of(sample)
         assert metric is not None, "ask `missing` first"
         sample = sample.rows(np.isfinite(sample.nll[metric][0]))
-        response = np.maximum(sample.nll[metric], 1e-9)
-        fit_first = fit_compute_law if sample.lacks_params_tokens() is not None else fit_params_tokens_law
-        first: ComputeLaw | ParamsTokensLaw = fit_first(sample, response)
-        second = fit_sigmoid(sample, response)
-        width = first.parameters.shape[1]
-        first_mean, first_sd = law_prior(first)
-        mean, sd = np.concatenate([first_mean, second.prior_mean]), np.concatenate([first_sd, second.prior_sd])
-        weight, points, target = np.sqrt(sample.weight), sample.points, np.log(response)
-        nll_noise = residual_noise(np.log(first.value(points)) - target, sample.weight, NLL_NOISE)
-        accuracy_noise = residual_noise(second.value(first.value(points)) - sample.accuracy, sample.weight, ACCURACY_NOISE)
+        response = np.maximum(sample.nll[metric], LEAST_VALUE)
+        first = fit_smooth_law(sample, response, self._steps.laws_for(sample)[-1])
+        return self._together(sample, response, metric, first, fit_link(sample, response))
+
+    @staticmethod
+    def _together(sample: Sample, response: FloatArray, metric: str, first: ScaleLaw, second: Link) -> Fitted:
+        law, link = first.fit.coordinates, second.fit.coordinates
+        width = first.fit.u.shape[1]
+        x = first.columns(sample.points)
+        weight, target = np.sqrt(sample.weight), np.log(response)
+        values = law.value(x, first.fit.u)
+        nll_noise = residual_scatter(np.log(values) - target, sample.weight, RELATIVE_NOISE)
+        accuracies = link.value(values[..., None], second.fit.u)
+        accuracy_noise = residual_scatter(accuracies - sample.accuracy, sample.weight, ACCURACY_NOISE)
         scale = weight / np.hypot(accuracy_noise[:, None], sample.sampling_sd[None, :])
+        log_scale = weight / nll_noise[:, None]
 
-        def residuals(theta: FloatArray) -> FloatArray:
-            values = first.with_parameters(theta[:, :width]).value(points)
-            accuracies = second.with_parameters(theta[:, width:]).value(values)
-            return np.concatenate(
-                [(np.log(values) - target) * weight / nll_noise[:, None], (accuracies - sample.accuracy) * scale], axis=1
-            )
+        def residuals(u: FloatArray) -> FloatArray:
+            values = law.value(x, u[:, :width])
+            accuracies = link.value(values[..., None], u[:, width:])
+            return np.concatenate([(np.log(values) - target) * log_scale, (accuracies - sample.accuracy) * scale], axis=1)
 
-        start = np.concatenate([first.parameters, second.parameters], axis=1)
-        theta = solve_batch(residuals, start, prior_mean=mean, prior_sd=sd, max_iterations=30).parameters
-        return _FittedJoint(
-            nll_metric=metric, first=first.with_parameters(theta[:, :width]), second=second.with_parameters(theta[:, width:])
+        def jacobian(u: FloatArray) -> FloatArray:
+            values = law.value(x, u[:, :width])
+            of_first = law.jacobian(x, u[:, :width])
+            # The accuracies move with step 1 through the sigmoid's slope, and with the sigmoid's own parameters.
+            through = link.law.slope(values[..., None], link.theta(u[:, width:]))[..., None] * of_first
+            of_second = link.jacobian(values[..., None], u[:, width:])
+            upper = np.concatenate([of_first / values[..., None], np.zeros_like(of_second)], axis=2)
+            lower = np.concatenate([through, of_second], axis=2)
+            return np.concatenate([upper * log_scale[..., None], lower * scale[..., None]], axis=1)
+
+        found = solve_replicates(
+            residuals,
+            jacobian,
+            np.concatenate([first.fit.u, second.fit.u], axis=1),
+            prior_mean=np.concatenate([law.mean, link.mean]),
+            prior_sd=np.concatenate([law.sd, link.sd]),
         )
+        fitted_first = replace(first.fit, u=found.u[:, :width], converged=found.converged)
+        fitted_second = replace(second.fit, u=found.u[:, width:], converged=found.converged)
+        return _FittedJoint(nll_metric=metric, first=replace(first, fit=fitted_first), second=Link(fit=fitted_second))
 
 
 METHODS = (Joint(),)

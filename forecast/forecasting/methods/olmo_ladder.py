@@ -12,6 +12,7 @@ import numpy as np
 from forecast.core.observations import FloatArray
 from forecast.forecasting.method import Fitted
 from forecast.forecasting.sample import Detail, Points, Sample
+from forecast.laws import Huber, Space, get_law
 
 METRICS = ("bits_per_byte", "nll_per_byte", "nll_per_char", "nll_per_token")
 LAST_CHECKPOINTS = 5
@@ -23,15 +24,18 @@ HUBER_DELTA = 1e-3
 MIN_RUNS = 4
 FIRST_START = (3.0, 6.0, 0.1, 0.2, 1.0)
 """Step 1's only start: log A, log B, alpha, beta, E, all kept positive (OLMo-ladder, src/fitting/step1.py)."""
+SETTLED = 1e-6
+"""Largest slope of the objective, in those coordinates, at which a search that ran out of digits counts as settled."""
+FIRST_LAW, SECOND_LAW = get_law("olmo-loss"), get_law("olmo-accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _FittedLadder:
     nll_metric: str | None
     first: FloatArray
-    """log A, log B, alpha, beta, E."""
+    """Theta of `olmo-loss`; NaN where the search did not reach an optimum."""
     second: FloatArray
-    """a, x0, k, b of accuracy = a / (1 + exp(-k (x - x0))) + b."""
+    """Theta of `olmo-accuracy`, likewise."""
     replicates: int
 
     def nll(self, points: Points) -> FloatArray:
@@ -39,7 +43,8 @@ class _FittedLadder:
         known = np.isfinite(points.log_params) & np.isfinite(points.log_tokens)
         values = np.full(points.log_flops.size, np.nan)
         if known.any():
-            values[known] = _power_law(self.first, points.log_params[known], points.log_tokens[known])
+            scale = np.exp(np.stack([points.log_params[known], points.log_tokens[known]], axis=-1))
+            values[known] = FIRST_LAW.predict(scale, self.first)
         return np.tile(values, (self.replicates, 1))
 
     def accuracy_of_nll(self, nll: FloatArray) -> FloatArray:
@@ -47,7 +52,7 @@ class _FittedLadder:
         known = np.isfinite(nll)
         values = np.full(nll.size, np.nan)
         if known.any():
-            values[known] = _sigmoid(nll[known], *self.second)
+            values[known] = SECOND_LAW.predict(nll[known][:, None], self.second)
         return np.tile(values, (self.replicates, 1))
 
     def accuracy(self, points: Points) -> FloatArray:
@@ -84,8 +89,8 @@ class OlmoLadder:
             late = rows[int(np.ceil(SKIPPED_SHARE * rows.size)) :] if rows.size >= WINDOW else rows
             smooth_x.append(_moving_average(detail.nll[metric][late]))
             smooth_y.append(_moving_average(detail.accuracy[late]))
-        first = _fit_power_law(np.array(sizes), np.array(ends))
-        second = _fit_sigmoid(np.concatenate(smooth_x), np.concatenate(smooth_y), sample.chance)
+        first = _fit_first(np.exp(np.array(sizes)), np.array(ends))
+        second = _fit_second(np.concatenate(smooth_x), np.concatenate(smooth_y), sample.chance)
         return _FittedLadder(nll_metric=metric, first=first, second=second, replicates=sample.replicates)
 
     @staticmethod
@@ -93,25 +98,25 @@ class OlmoLadder:
         return next((m for m in METRICS if m in detail.nll and np.isfinite(detail.nll[m]).all()), None)
 
 
-def _power_law(p: FloatArray, log_n: FloatArray, log_d: FloatArray) -> FloatArray:
-    result: FloatArray = np.exp(p[0] - p[2] * log_n) + np.exp(p[1] - p[3] * log_d) + p[4]
-    return result
+def _fit_first(sizes: FloatArray, ends: FloatArray) -> FloatArray:
+    """Theta of step 1: Huber loss of the logarithms' difference, by L-BFGS-B from one start, to as many digits as there are.
 
-
-def _fit_power_law(sizes: FloatArray, ends: FloatArray) -> FloatArray:
-    """Huber loss of the logarithms' difference, by L-BFGS-B from one start, to as many digits as there are."""
+    With few sizes A, alpha and E trade off against each other; where the recipe's search ends on that ridge is part of it.
+    """
     from scipy import optimize
 
-    log_n, log_d, log_y = sizes[:, 0], sizes[:, 1], np.log(ends)
+    loss, ones = Huber(HUBER_DELTA), np.ones(len(ends))
+
+    def theta(p: FloatArray) -> FloatArray:
+        log_a, log_b, alpha, beta, e = p
+        return FIRST_LAW.vector({"A": np.exp(log_a), "B": np.exp(log_b), "alpha": alpha, "beta": beta, "E": e})
 
     def objective(p: FloatArray) -> tuple[float, FloatArray]:
-        by_n, by_d = np.exp(np.minimum(300.0, np.stack([p[0] - p[2] * log_n, p[1] - p[3] * log_d])))
-        value = by_n + by_d + p[4]
-        u = np.log(value) - log_y
-        size, slope = np.abs(u), np.clip(u, -HUBER_DELTA, HUBER_DELTA) / value
-        loss = np.where(size < HUBER_DELTA, 0.5 * u * u, HUBER_DELTA * (size - 0.5 * HUBER_DELTA))
-        gradient = np.stack([slope * by_n, slope * by_d, -slope * by_n * log_n, -slope * by_d * log_d, slope])
-        return float(loss.sum()), gradient.sum(axis=1)
+        at = theta(np.minimum(p, 300.0))
+        value, slope, _ = loss.terms(FIRST_LAW.predict(sizes, at), ends, ones, Space.LOG)
+        by_name = dict(zip(FIRST_LAW.names, slope @ FIRST_LAW.jacobian(sizes, at), strict=True))
+        by_name |= {name: by_name[name] * at[FIRST_LAW.names.index(name)] for name in ("A", "B")}
+        return float(value.sum()), np.array([by_name[name] for name in ("A", "B", "alpha", "beta", "E")])
 
     found = optimize.minimize(
         objective,
@@ -121,33 +126,32 @@ def _fit_power_law(sizes: FloatArray, ends: FloatArray) -> FloatArray:
         method="L-BFGS-B",
         options={"ftol": 0.0, "gtol": 1e-10, "maxiter": 100_000, "maxfun": 100_000},
     )
-    return np.asarray(found.x, dtype=np.float64)
+    # With ftol 0 the line search may end at machine precision without meeting gtol: an optimum all the same.
+    settled = found.success or float(np.abs(found.jac).max()) < SETTLED
+    return theta(found.x) if settled else np.full(5, np.nan)
 
 
-def _sigmoid(x: FloatArray, a: float, x0: float, k: float, b: float) -> FloatArray:
-    from scipy import special
-
-    result: FloatArray = a * special.expit(k * (x - x0)) + b
-    return result
-
-
-def _fit_sigmoid(x: FloatArray, y: FloatArray, chance: float) -> FloatArray:
-    """Least squares within bounds, with an ideal point added: at NLL 0 all answers are right (src/fitting/step2.py)."""
+def _fit_second(x: FloatArray, y: FloatArray, chance: float) -> FloatArray:
+    """Theta of step 2: least squares within bounds, with an ideal point added, at NLL 0 all answers are right (step2.py)."""
     from scipy import optimize
 
     floor = chance if np.isfinite(chance) else 0.25
-    x, y = np.append(x, 0.0), np.append(y, 1.0)
+    columns, y = np.append(x, 0.0)[:, None], np.append(y, 1.0)
 
-    def residual(p: FloatArray) -> FloatArray:
-        return _sigmoid(x, *p) - y
+    def residual(theta: FloatArray) -> FloatArray:
+        return SECOND_LAW.predict(columns, theta) - y
+
+    def slopes(theta: FloatArray) -> FloatArray:
+        return SECOND_LAW.jacobian(columns, theta)
 
     found = optimize.least_squares(
         residual,
-        np.array([floor - 1.0, 0.9, 3.0, 1.0]),
+        SECOND_LAW.vector({"a": floor - 1.0, "L0": 0.9, "k": 3.0, "b": 1.0}),
+        jac=slopes,
         bounds=([-1.0, 0.0, 0.0, 0.0], [0.0, np.inf, np.inf, 1.0]),
         max_nfev=20_000,
     )
-    return np.asarray(found.x, dtype=np.float64)
+    return np.asarray(found.x if found.success else np.full(4, np.nan), dtype=np.float64)
 
 
 def _moving_average(values: FloatArray) -> FloatArray:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.core.observations import FloatArray
-from forecast.forecasting.accuracy_law import ACCURACY_NOISE
 from forecast.forecasting.method import AccuracyOnly, Fitted
+from forecast.forecasting.priors import ACCURACY_NOISE
 from forecast.forecasting.sample import Points, Sample
 
 STEP = 0.02

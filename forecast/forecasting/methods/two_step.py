@@ -8,30 +8,34 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.core.observations import FloatArray
+from forecast.forecasting.link import Link, fit_link
 from forecast.forecasting.method import Fitted
 from forecast.forecasting.sample import Points, Sample
-from forecast.forecasting.sigmoid import Sigmoid, fit_sigmoid
-from forecast.forecasting.smooth_law import ComputeLaw, ParamsTokensLaw, fit_compute_law, fit_params_tokens_law
+from forecast.forecasting.scale_law import ScaleLaw, fit_smooth_law
+from forecast.laws import get_law
 
 PLAIN = ("nll_per_char", "nll_per_byte", "bits_per_byte", "nll_per_token")
+FIRST = ("power-law-offset", "chinchilla")
+"""Laws of step 1: of C, and of N and D where they are known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _FittedTwoStep:
     nll_metric: str | None
-    first: Sequence[ComputeLaw | ParamsTokensLaw]
-    second: Sigmoid
+    first: Sequence[ScaleLaw]
+    second: Link
 
     def nll(self, points: Points) -> FloatArray:
         """Step 1 at the points: geometric mean of its laws that can be evaluated there."""
         values = np.stack([np.log(law.value(points)) for law in self.first])
         known = np.isfinite(values)
-        result: FloatArray = np.exp(np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0))
+        with np.errstate(invalid="ignore"):
+            result: FloatArray = np.exp(np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0))
         return result
 
     def accuracy_of_nll(self, nll: FloatArray) -> FloatArray:
         """Step 2 at K values."""
-        return self.second.value(np.broadcast_to(nll, (self.second.parameters.shape[0], nll.size)))
+        return self.second.value(nll)
 
     def accuracy(self, points: Points) -> FloatArray:
         """Step 2 of step 1."""
@@ -46,6 +50,10 @@ class TwoStep:
     summary: str
     metrics: Sequence[str]
     """Smooth metrics by preference."""
+    first: Sequence[str] = FIRST
+    """Laws of step 1 by name, one of C first; those of N and D are fitted where these are known."""
+    second: str = "sigmoid"
+    """Law of step 2 by name."""
 
     def metric_of(self, sample: Sample) -> str | None:
         """Return the metric among those that most rows have, the first of equals; None when three rows have none."""
@@ -62,16 +70,19 @@ class TwoStep:
             return f"{metric} was measured on one run only"
         return None
 
+    def laws_for(self, sample: Sample) -> list[str]:
+        """Return the laws of step 1 that the sample can carry."""
+        by_size = sample.lacks_params_tokens() is None
+        return [name for name in self.first if by_size or len(get_law(name).inputs) == 1]
+
     def fit(self, sample: Sample) -> Fitted:
         """Fit step 1 and step 2 to every replicate."""
         metric = self.metric_of(sample)
         assert metric is not None, "ask `missing` first"
         sample = sample.rows(np.isfinite(sample.nll[metric][0]))
         response = sample.nll[metric]
-        first: list[ComputeLaw | ParamsTokensLaw] = [fit_compute_law(sample, response)]
-        if sample.lacks_params_tokens() is None:
-            first.append(fit_params_tokens_law(sample, response))
-        return _FittedTwoStep(nll_metric=metric, first=first, second=fit_sigmoid(sample, response))
+        first = [fit_smooth_law(sample, response, name) for name in self.laws_for(sample)]
+        return _FittedTwoStep(nll_metric=metric, first=first, second=fit_link(sample, response, self.second))
 
 
 METHODS = (

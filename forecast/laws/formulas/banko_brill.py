@@ -28,12 +28,12 @@ class BankoBrill(Law):
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         a, b = unpack(theta)
-        return np.asarray(a + b * np.log10(x[:, 0]))
+        return np.asarray(a + b * np.log10(x[..., 0]))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         a, _ = unpack(theta)
-        return stack(np.ones_like(a + x[:, 0]), np.log10(x[:, 0]))
+        return stack(np.ones_like(a + x[..., 0]), np.log10(x[..., 0]))
 
 
 LAW = BankoBrill()

@@ -41,7 +41,7 @@ class Broken(Law):
 
     def _parts(self, x: FloatArray, theta: FloatArray) -> tuple[FloatArray, ...]:
         _, b, c0, c1, d, f = unpack(theta)
-        log_x = np.log(x[:, 0])
+        log_x = np.log(x[..., 0])
         ratio = (log_x - np.log(d)) / f
         bend = np.logaddexp(0.0, ratio)
         return np.exp(np.log(b) - c0 * log_x - c1 * f * bend), log_x, ratio, bend

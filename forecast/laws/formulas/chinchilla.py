@@ -48,13 +48,13 @@ class Chinchilla(Law):
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         a, b, e, alpha, beta = unpack(theta)
-        log_n, log_d = np.log(x[:, 0]), np.log(x[:, 1])
+        log_n, log_d = np.log(x[..., 0]), np.log(x[..., 1])
         return np.asarray(e + np.exp(np.log(a) - alpha * log_n) + np.exp(np.log(b) - beta * log_d))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         a, b, _, alpha, beta = unpack(theta)
-        log_n, log_d = np.log(x[:, 0]), np.log(x[:, 1])
+        log_n, log_d = np.log(x[..., 0]), np.log(x[..., 1])
         of_n = np.exp(np.log(a) - alpha * log_n)
         of_d = np.exp(np.log(b) - beta * log_d)
         return stack(of_n / a, of_d / b, np.ones_like(of_n), -of_n * log_n, -of_d * log_d)
@@ -62,7 +62,7 @@ class Chinchilla(Law):
     def curvature(self, x: FloatArray, theta: FloatArray, v: FloatArray) -> FloatArray:
         """See `Law.curvature`."""
         a, b, _, alpha, beta = unpack(theta)
-        log_n, log_d = np.log(x[:, 0]), np.log(x[:, 1])
+        log_n, log_d = np.log(x[..., 0]), np.log(x[..., 1])
         of_n = v * np.exp(np.log(a) - alpha * log_n)
         of_d = v * np.exp(np.log(b) - beta * log_d)
         out = np.zeros((*theta.shape, theta.shape[-1]))

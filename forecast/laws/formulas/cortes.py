@@ -37,15 +37,15 @@ class Cortes(Law):
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         a, b, c, alpha = unpack(theta)
-        train = x[:, 1] > 0.5
-        return np.asarray(a + np.where(train, -c, b) * np.exp(-alpha * np.log(x[:, 0])))
+        train = x[..., 1] > 0.5
+        return np.asarray(a + np.where(train, -c, b) * np.exp(-alpha * np.log(x[..., 0])))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         _, b, c, alpha = unpack(theta)
-        train = x[:, 1] > 0.5
-        power = np.exp(-alpha * np.log(x[:, 0]))
-        slope = -np.where(train, -c, b) * power * np.log(x[:, 0])
+        train = x[..., 1] > 0.5
+        power = np.exp(-alpha * np.log(x[..., 0]))
+        slope = -np.where(train, -c, b) * power * np.log(x[..., 0])
         return stack(np.ones_like(power), np.where(train, 0.0, power), np.where(train, -power, 0.0), slope)
 
 

@@ -29,7 +29,7 @@ class DirectAccuracy(Law):
 
     def starts(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Exponents and chances from grids; A from the median of what each row would ask."""
-        log_c = np.log(x[:, 0])
+        log_c = np.log(x[..., 0])
         rows = []
         for chance in sorted({0.0, 0.25, 0.5, max(0.0, float(np.min(y)) - 0.02)}):
             q = np.clip((y - chance) / (1 - chance), 1e-3, 1 - 1e-6)
@@ -42,7 +42,7 @@ class DirectAccuracy(Law):
 
     def _rate(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         a, alpha, _ = unpack(theta)
-        return np.asarray(np.exp(np.log(a) - alpha * np.log(x[:, 0])))
+        return np.asarray(np.exp(np.log(a) - alpha * np.log(x[..., 0])))
 
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
@@ -55,7 +55,7 @@ class DirectAccuracy(Law):
         rate = self._rate(x, theta)
         q = np.exp(-rate)
         slope = (1.0 - chance) * q * rate
-        return stack(-slope / a, slope * np.log(x[:, 0]), -np.expm1(-rate))
+        return stack(-slope / a, slope * np.log(x[..., 0]), -np.expm1(-rate))
 
 
 LAW = DirectAccuracy()

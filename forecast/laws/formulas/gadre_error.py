@@ -31,13 +31,13 @@ class GadreError(Law):
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         eps, k, gamma = unpack(theta)
-        return np.asarray(eps - np.exp(np.log(k) - gamma * x[:, 0]))
+        return np.asarray(eps - np.exp(np.log(k) - gamma * x[..., 0]))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         _, k, gamma = unpack(theta)
-        part = np.exp(np.log(k) - gamma * x[:, 0])
-        return stack(np.ones_like(part), -part / k, part * x[:, 0])
+        part = np.exp(np.log(k) - gamma * x[..., 0])
+        return stack(np.ones_like(part), -part / k, part * x[..., 0])
 
 
 LAW = GadreError()

@@ -31,7 +31,7 @@ class GadreLoss(Law):
 
     def _parts(self, x: FloatArray, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         _, a, b, eta = unpack(theta)
-        log_c, log_m = np.log(x[:, 0]), np.log(x[:, 1])
+        log_c, log_m = np.log(x[..., 0]), np.log(x[..., 1])
         return np.exp(np.log(a) - eta * (log_c - log_m)), np.exp(np.log(b) - eta * (log_c + log_m))
 
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
@@ -43,7 +43,7 @@ class GadreLoss(Law):
         """See `Law.jacobian`."""
         _, a, b, _ = unpack(theta)
         of_n, of_d = self._parts(x, theta)
-        log_c, log_m = np.log(x[:, 0]), np.log(x[:, 1])
+        log_c, log_m = np.log(x[..., 0]), np.log(x[..., 1])
         return stack(np.ones_like(of_n), of_n / a, of_d / b, -of_n * (log_c - log_m) - of_d * (log_c + log_m))
 
 

@@ -40,12 +40,12 @@ class HernandezTransfer(Law):
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         k, alpha, beta = unpack(theta)
-        return np.asarray(np.exp(np.log(k) + alpha * np.log(x[:, 0]) + beta * np.log(x[:, 1])))
+        return np.asarray(np.exp(np.log(k) + alpha * np.log(x[..., 0]) + beta * np.log(x[..., 1])))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         y = self.predict(x, theta)
-        return stack(y / unpack(theta)[0], y * np.log(x[:, 0]), y * np.log(x[:, 1]))
+        return stack(y / unpack(theta)[0], y * np.log(x[..., 0]), y * np.log(x[..., 1]))
 
 
 LAW = HernandezTransfer()

@@ -28,7 +28,7 @@ class Hestness(Law):
 
     def starts(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Border between plateau and power law at every place between measurements (or none), exponents from a grid."""
-        order = np.argsort(x[:, 0], kind="stable")
+        order = np.argsort(x[..., 0], kind="stable")
         log_x, sorted_y = np.log(x[order, 0]), y[order]
         places = np.unique(np.linspace(0, max(len(y) - 2, 0), 24).astype(np.intp))
         low = float(np.min(y))
@@ -46,14 +46,14 @@ class Hestness(Law):
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         guess, alpha, beta, gamma = unpack(theta)
-        return np.asarray(np.minimum(guess, np.exp(np.log(alpha) + beta * np.log(x[:, 0])) + gamma))
+        return np.asarray(np.minimum(guess, np.exp(np.log(alpha) + beta * np.log(x[..., 0])) + gamma))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`; at the border itself the power law's side is taken."""
         guess, alpha, beta, gamma = unpack(theta)
-        power = np.exp(np.log(alpha) + beta * np.log(x[:, 0]))
+        power = np.exp(np.log(alpha) + beta * np.log(x[..., 0]))
         learning = (power + gamma <= guess).astype(np.float64)
-        return stack(1.0 - learning, learning * power / alpha, learning * power * np.log(x[:, 0]), learning)
+        return stack(1.0 - learning, learning * power / alpha, learning * power * np.log(x[..., 0]), learning)
 
 
 def region_borders(theta: FloatArray) -> tuple[float, float]:

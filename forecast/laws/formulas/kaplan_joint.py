@@ -37,7 +37,7 @@ class KaplanJoint(Law):
 
     def starts(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """For each pair of exponents: for both scales, those at which either term alone would be from all to a tenth of it."""
-        log_n, log_d, log_y = float(np.mean(np.log(x[:, 0]))), float(np.mean(np.log(x[:, 1]))), float(np.mean(np.log(y)))
+        log_n, log_d, log_y = float(np.mean(np.log(x[..., 0]))), float(np.mean(np.log(x[..., 1]))), float(np.mean(np.log(y)))
         rows = [
             (
                 np.exp(min(log_n + (log_y / ad + np.log(share)) * ad / an, 600.0)),
@@ -53,8 +53,8 @@ class KaplanJoint(Law):
 
     def _logs(self, x: FloatArray, theta: FloatArray) -> tuple[FloatArray, ...]:
         nc, dc, an, ad = unpack(theta)
-        of_n = an / ad * (np.log(nc) - np.log(x[:, 0]))
-        of_d = np.log(dc) - np.log(x[:, 1])
+        of_n = an / ad * (np.log(nc) - np.log(x[..., 0]))
+        of_d = np.log(dc) - np.log(x[..., 1])
         total = np.logaddexp(of_n, of_d)
         return of_n, of_d, total
 

@@ -22,12 +22,12 @@ class LossOffset(Law):
 
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
-        return np.asarray(x[:, 0] + theta)
+        return np.asarray(x[..., 0] + theta)
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         (offset,) = unpack(theta)
-        return stack(np.ones_like(offset + x[:, 0]))
+        return stack(np.ones_like(offset + x[..., 0]))
 
 
 LAW = LossOffset()

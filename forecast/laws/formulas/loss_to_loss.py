@@ -36,13 +36,13 @@ class LossToLoss(Law):
         """See `Law.predict`; NaN where L_k is below E_k."""
         k, e_k, kappa, e_i = unpack(theta)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(e_i + np.exp(np.log(k) + kappa * np.log(x[:, 0] - e_k)))
+            return np.asarray(e_i + np.exp(np.log(k) + kappa * np.log(x[..., 0] - e_k)))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         k, e_k, kappa, _ = unpack(theta)
         with np.errstate(invalid="ignore", divide="ignore"):
-            gap = x[:, 0] - e_k
+            gap = x[..., 0] - e_k
             part = np.exp(np.log(k) + kappa * np.log(gap))
             return stack(part / k, -kappa * part / gap, part * np.log(gap), np.ones_like(part))
 

@@ -36,12 +36,12 @@ class M3(Law):
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         a, c, d, e = unpack(theta)
-        return np.asarray(e + np.exp(np.log(a) + c * np.log(1.0 / x[:, 0] + d)))
+        return np.asarray(e + np.exp(np.log(a) + c * np.log(1.0 / x[..., 0] + d)))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         a, c, d, _ = unpack(theta)
-        base = 1.0 / x[:, 0] + d
+        base = 1.0 / x[..., 0] + d
         part = np.exp(np.log(a) + c * np.log(base))
         return stack(part / a, part * np.log(base), part * c / base, np.ones_like(part))
 

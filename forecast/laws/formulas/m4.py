@@ -35,7 +35,7 @@ class M4(Law):
     def starts(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Both limits and alpha from grids; beta and c then follow from a straight line in logarithms."""
         low, high = float(np.min(y)), float(np.max(y))
-        log_x = np.log(x[:, 0])
+        log_x = np.log(x[..., 0])
         design = np.stack([np.ones_like(log_x), log_x], axis=-1)
         rows = []
         for e_inf in low * np.array([0.0, 0.3, 0.6, 0.8, 0.9, 0.97, 0.995]):
@@ -55,7 +55,7 @@ class M4(Law):
         """(y - e_inf, e_0 - y): with y = e_inf + w expit(s), solve log expit(s) - alpha log expit(-s) = g for s by Newton."""
         e_inf, e_0, alpha, beta, c = unpack(theta)
         w = np.where(e_0 > e_inf, e_0 - e_inf, np.nan)
-        g = np.log(beta) + c * np.log(x[:, 0]) + (alpha - 1.0) * np.log(w)
+        g = np.log(beta) + c * np.log(x[..., 0]) + (alpha - 1.0) * np.log(w)
         s = np.where(g < 0, g, g / np.maximum(alpha, 1e-3))
         for _ in range(_NEWTON_STEPS):
             value = special.log_expit(s) - alpha * special.log_expit(-s) - g
@@ -84,7 +84,7 @@ class M4(Law):
                 1.0 - share,
                 slope * np.log(np.maximum(below, 1e-300)),
                 slope / beta,
-                slope * np.log(x[:, 0]),
+                slope * np.log(x[..., 0]),
             )
 
 

@@ -31,17 +31,17 @@ class OlmoAccuracy(Law):
 
     def starts(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """The sigmoid's grid."""
-        return np.array([(-0.7, middle, steep, 0.95) for steep, middle in sigmoid_grid(x[:, 0])])
+        return np.array([(-0.7, middle, steep, 0.95) for steep, middle in sigmoid_grid(x[..., 0])])
 
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         a, l0, k, b = unpack(theta)
-        return np.asarray(b + a * special.expit(k * (x[:, 0] - l0)))
+        return np.asarray(b + a * special.expit(k * (x[..., 0] - l0)))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         a, l0, k, _ = unpack(theta)
-        gap = x[:, 0] - l0
+        gap = x[..., 0] - l0
         s = special.expit(k * gap)
         slope = a * s * special.expit(-k * gap)
         return stack(s, -slope * k, slope * gap, np.ones_like(s))

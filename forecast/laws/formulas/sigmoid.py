@@ -29,8 +29,8 @@ class Sigmoid(Law):
             grid=(0.0, 0.25, 0.5),
         ),
         Parameter(name="ceiling", meaning="accuracy at small loss", lower=0.0, upper=1.0, role=Role.CEILING),
-        Parameter(name="k", meaning="steepness, per unit of loss", lower=1e-6, upper=1e6, log=True),
-        Parameter(name="L0", meaning="loss half-way between floor and ceiling"),
+        Parameter(name="k", meaning="steepness, per unit of loss", lower=1e-6, upper=1e6, log=True, role=Role.STEEPNESS),
+        Parameter(name="L0", meaning="loss half-way between floor and ceiling", role=Role.MIDDLE),
     )
     output_positive = False
     output_fraction = True
@@ -39,20 +39,26 @@ class Sigmoid(Law):
 
     def starts(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Half-way losses over and beyond the measured range, steepnesses relative to its width; the asymptotes are linear."""
-        return np.array([(0.25, 0.95, steep, middle) for steep, middle in sigmoid_grid(x[:, 0])])
+        return np.array([(0.25, 0.95, steep, middle) for steep, middle in sigmoid_grid(x[..., 0])])
 
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         floor, ceiling, k, l0 = unpack(theta)
-        return np.asarray(floor + (ceiling - floor) * special.expit(-k * (x[:, 0] - l0)))
+        return np.asarray(floor + (ceiling - floor) * special.expit(-k * (x[..., 0] - l0)))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         floor, ceiling, k, l0 = unpack(theta)
-        gap = x[:, 0] - l0
+        gap = x[..., 0] - l0
         s = special.expit(-k * gap)
         slope = (ceiling - floor) * s * special.expit(k * gap)
         return stack(1.0 - s, s, -slope * gap, slope * k)
+
+    def slope(self, x: FloatArray, theta: FloatArray) -> FloatArray:
+        """See `Law.slope`."""
+        floor, ceiling, k, l0 = unpack(theta)
+        gap = x[..., 0] - l0
+        return np.asarray(-(ceiling - floor) * k * special.expit(-k * gap) * special.expit(k * gap))
 
 
 def sigmoid_grid(x: FloatArray) -> FloatArray:

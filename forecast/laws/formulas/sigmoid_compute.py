@@ -31,17 +31,17 @@ class SigmoidCompute(Law):
 
     def starts(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """The sigmoid's grid over log10 C."""
-        return np.array([(0.25, 0.95, steep, middle) for steep, middle in sigmoid_grid(-np.log10(x[:, 0])) * [1.0, -1.0]])
+        return np.array([(0.25, 0.95, steep, middle) for steep, middle in sigmoid_grid(-np.log10(x[..., 0])) * [1.0, -1.0]])
 
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.predict`."""
         floor, ceiling, k, c0 = unpack(theta)
-        return np.asarray(floor + (ceiling - floor) * special.expit(k * (np.log10(x[:, 0]) - c0)))
+        return np.asarray(floor + (ceiling - floor) * special.expit(k * (np.log10(x[..., 0]) - c0)))
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""
         floor, ceiling, k, c0 = unpack(theta)
-        gap = np.log10(x[:, 0]) - c0
+        gap = np.log10(x[..., 0]) - c0
         s = special.expit(k * gap)
         slope = (ceiling - floor) * s * special.expit(-k * gap)
         return stack(1.0 - s, s, slope * gap, -slope * k)
