@@ -69,6 +69,8 @@ class Input:
     typical: tuple[float, float]
     """Range in which the law is used: for examples and for checks on synthetic data."""
     positive: bool = True
+    accepts: tuple[str, ...] = ()
+    """Other columns that will do where there is none of this name, in order of preference (`forecast.laws.quantities`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,8 @@ class PublishedFit:
     source: str
     params: Mapping[str, float]
     note: str = ""
+    superseded: bool = False
+    """Whether later work found the numbers wrong: they are shown and not used."""
 
 
 class Law(ABC):
@@ -89,7 +93,9 @@ class Law(ABC):
     reference: ClassVar[str]
     inputs: ClassVar[tuple[Input, ...]]
     output: ClassVar[str]
-    """Unit and meaning of y."""
+    """Unit and meaning of y, for people."""
+    outputs: ClassVar[tuple[str, ...]]
+    """Metrics or quantities (`forecast.laws.quantities`) that y can be, in order of preference."""
     parameters: ClassVar[tuple[Parameter, ...]]
     space: ClassVar[Space] = Space.LINEAR
     """Where the law's authors, or good sense, take residuals."""
@@ -100,6 +106,10 @@ class Law(ABC):
     """Parameters in which the law is linear when the others are held: they are eliminated by linear least squares."""
     costly: ClassVar[bool] = False
     """Whether a prediction is itself iterative: then only the starts that lead after some steps are polished to the end."""
+    robust: ClassVar[bool] = False
+    """Whether its authors fit it by a Huber loss (Hoffmann 2022, D.3), which is then the default."""
+    flops_convention: ClassVar[str | None] = None
+    """How the law's FLOPs must be counted (`FlopsConvention`), None where any one convention will do."""
     typical: ClassVar[Mapping[str, float]]
     """Plausible constants: for examples and for checks on synthetic data; never a prior."""
     published: ClassVar[tuple[PublishedFit, ...]] = ()
@@ -129,6 +139,11 @@ class Law(ABC):
     def domain(self, x: FloatArray, y: FloatArray) -> Mapping[str, tuple[float, float]]:
         """Return tighter (lower, upper) for parameters that the measurements themselves bound, as the law's authors do."""
         return {}
+
+    @property
+    def printed(self) -> PublishedFit | None:
+        """The first published constants that nobody has found wrong, None where there are none."""
+        return next((fit for fit in self.published if not fit.superseded), None)
 
     @property
     def names(self) -> tuple[str, ...]:

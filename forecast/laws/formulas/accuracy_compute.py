@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
+from forecast.laws.quantities import ACCURACIES
 
 
 class AccuracyCompute(Law):
@@ -16,6 +17,7 @@ class AccuracyCompute(Law):
     reference = "direct-accuracy with a ceiling below 1: benchmarks hold wrong labels and ambiguous items"
     inputs = (Input(name="flops", unit="training FLOPs C, of one convention", typical=(1e19, 1e24)),)
     output = "accuracy, a fraction"
+    outputs = ACCURACIES
     parameters = (
         Parameter(name="floor", meaning="accuracy at little compute: chance", lower=0.0, upper=1.0, role=Role.FLOOR),
         Parameter(name="ceiling", meaning="accuracy at unlimited compute", lower=0.0, upper=1.0, role=Role.CEILING),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
+from forecast.laws.quantities import ACCURACIES
 
 
 class AccuracyScale(Law):
@@ -19,6 +20,7 @@ class AccuracyScale(Law):
         Input(name="tokens", unit="training tokens D", typical=(1e9, 5e11)),
     )
     output = "accuracy, a fraction"
+    outputs = ACCURACIES
     parameters = (
         Parameter(name="floor", meaning="accuracy at little scale: chance", lower=0.0, upper=1.0, role=Role.FLOOR),
         Parameter(name="ceiling", meaning="accuracy at unlimited scale", lower=0.0, upper=1.0, role=Role.CEILING),

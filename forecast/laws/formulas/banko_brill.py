@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
+from forecast.laws.quantities import ACCURACIES
 
 
 class BankoBrill(Law):
@@ -16,6 +17,7 @@ class BankoBrill(Law):
     reference = "Banko & Brill 2001 (ACL), figure 1: confusion-set disambiguation, to 1e9 words"
     inputs = (Input(name="tokens", unit="training words or tokens D", typical=(1e6, 1e9)),)
     output = "accuracy, a fraction"
+    outputs = ACCURACIES
     parameters = (
         Parameter(name="a", meaning="accuracy at D = 1", role=Role.SHAPE),
         Parameter(name="b", meaning="gain per factor of ten"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, Space, constants, stack, unpack
+from forecast.laws.quantities import ALL
 
 _SLOPES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 _CHANGES = (-0.4, -0.15, 0.05, 0.15, 0.4, 0.8)
@@ -17,8 +18,9 @@ class Broken(Law):
     title = "Smoothly broken power law, one break"
     formula = "y = a + b * x^(-c0) * (1 + (x / d)^(1 / f))^(-c1 * f)"
     reference = "Caballero 2023 (arXiv:2210.14891), eq. 1 with n = 1"
-    inputs = (Input(name="x", unit="any scale: FLOPs, parameters, tokens", typical=(1e3, 1e11)),)
+    inputs = (Input(name="x", unit="any scale: FLOPs, parameters, tokens", typical=(1e3, 1e11), accepts=("flops",)),)
     output = "loss or error"
+    outputs = ALL
     parameters = (
         Parameter(name="a", meaning="irreducible part", lower=0.0, role=Role.IRREDUCIBLE),
         Parameter(name="b", meaning="amplitude", lower=0.0, log=True, role=Role.AMPLITUDE),

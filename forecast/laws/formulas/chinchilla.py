@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, PublishedFit, Role, Space, constants, stack, unpack
+from forecast.laws.quantities import LOSSES
 
 _EXPONENTS = tuple(float(value) for value in np.geomspace(0.03, 1.5, 24))
 
@@ -23,6 +24,8 @@ class Chinchilla(Law):
         Input(name="tokens", unit="training tokens D", typical=(1e9, 5e11)),
     )
     output = "loss, nats per token"
+    outputs = LOSSES
+    robust = True
     parameters = (
         Parameter(name="A", meaning="amplitude of the parameters' part", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(name="B", meaning="amplitude of the tokens' part", lower=0.0, log=True, role=Role.AMPLITUDE),
@@ -38,6 +41,7 @@ class Chinchilla(Law):
             source="Hoffmann 2022, eq. 10",
             params={"A": 406.4, "B": 410.7, "E": 1.69, "alpha": 0.34, "beta": 0.28},
             note="inconsistent with the paper's own figure 4, see Besiroglu 2024",
+            superseded=True,
         ),
         PublishedFit(
             source="Besiroglu 2024, table 1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
+from forecast.laws.quantities import ERRORS
 from forecast.laws.shapes import EXPONENTS
 
 
@@ -20,10 +21,11 @@ class Cortes(Law):
     formula = "test = a + b / l^alpha (is_train = 0); train = a - c / l^alpha (is_train = 1)"
     reference = "Cortes, Jackel, Solla, Vapnik & Denker 1993 (NIPS 6), eq. 3 and 4"
     inputs = (
-        Input(name="examples", unit="training examples l", typical=(1e2, 1e6)),
+        Input(name="examples", unit="training examples l", typical=(1e2, 1e6), accepts=("tokens",)),
         Input(name="is_train", unit="0 for a test error, 1 for a training error", typical=(0.0, 1.0), positive=False),
     )
     output = "error"
+    outputs = ERRORS
     parameters = (
         Parameter(name="a", meaning="common limit", lower=0.0, role=Role.IRREDUCIBLE),
         Parameter(name="b", meaning="amplitude of the test error", lower=0.0, log=True, role=Role.AMPLITUDE),

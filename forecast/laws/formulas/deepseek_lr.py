@@ -17,6 +17,8 @@ class DeepseekLr(PowerShape):
         Input(name="flops", unit="training FLOPs C = M D, M = 72 n_layer d^2 + 12 n_layer d n_ctx", typical=(1e17, 2e19)),
     )
     output = "peak learning rate"
+    outputs = ("learning_rate",)
+    flops_convention = "deepseek-md"
     parameters = (
         Parameter(name="a", meaning="value at C = 1", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(name="b", meaning="exponent", lower=-5.0, upper=5.0, role=Role.EXPONENT, grid=SIGNED_EXPONENTS),

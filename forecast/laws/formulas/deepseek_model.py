@@ -15,6 +15,8 @@ class DeepseekModel(PowerShape):
     reference = "DeepSeek LLM (arXiv:2401.02954), section 3.2, eq. 4"
     inputs = (Input(name="flops", unit="training FLOPs C = M D", typical=(1e17, 3e20)),)
     output = "non-embedding FLOPs per token"
+    outputs = ("flops_per_token",)
+    flops_convention = "deepseek-md"
     parameters = (
         Parameter(name="a", meaning="value at C = 1", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(name="b", meaning="exponent", lower=-5.0, upper=5.0, role=Role.EXPONENT, grid=SIGNED_EXPONENTS),

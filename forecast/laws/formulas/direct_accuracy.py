@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
+from forecast.laws.quantities import ACCURACIES
 
 
 class DirectAccuracy(Law):
@@ -16,6 +17,7 @@ class DirectAccuracy(Law):
     reference = "form as in a 2025 study of direct downstream laws (METHODS: quoted, second hand)"
     inputs = (Input(name="flops", unit="training FLOPs C, of one convention", typical=(1e19, 1e24)),)
     output = "accuracy, a fraction"
+    outputs = ACCURACIES
     parameters = (
         Parameter(name="A", meaning="-log Q' at C = 1", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(name="alpha", meaning="exponent", lower=1e-4, upper=10.0, log=True, role=Role.EXPONENT),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
+from forecast.laws.quantities import ERRORS
 
 _GAMMA = tuple(float(value) for value in np.geomspace(0.02, 20.0, 60))
 
@@ -18,6 +19,7 @@ class GadreError(Law):
     reference = "Gadre 2024 (arXiv:2403.08540), eq. 5"
     inputs = (Input(name="loss", unit="loss, nats per token", typical=(2.0, 5.0), positive=False),)
     output = "error, a fraction"
+    outputs = ERRORS
     parameters = (
         Parameter(name="eps", meaning="error at infinite loss", lower=0.0, upper=2.0, role=Role.CEILING),
         Parameter(name="k", meaning="amplitude", lower=0.0, log=True, role=Role.AMPLITUDE),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
+from forecast.laws.quantities import LOSSES
 from forecast.laws.shapes import EXPONENTS
 
 
@@ -20,6 +21,7 @@ class GadreLoss(Law):
         Input(name="token_multiplier", unit="tokens per parameter M = D / N", typical=(5.0, 640.0)),
     )
     output = "loss, nats per token"
+    outputs = LOSSES
     parameters = (
         Parameter(name="E", meaning="irreducible loss", lower=0.0, role=Role.IRREDUCIBLE),
         Parameter(name="a", meaning="amplitude of the parameters' part", lower=0.0, log=True, role=Role.AMPLITUDE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from forecast.laws.law import Input, Parameter, Role, constants
+from forecast.laws.quantities import LOSSES
 from forecast.laws.shapes import EXPONENTS, OffsetPowerShape
 
 
@@ -15,6 +16,7 @@ class Gpt4Loss(OffsetPowerShape):
     reference = "GPT-4 Technical Report (arXiv:2303.08774), section 3.1"
     inputs = (Input(name="flops", unit="training FLOPs C, of one convention", typical=(1e17, 1e22)),)
     output = "loss, in any unit of one kind (the report: bits per word)"
+    outputs = LOSSES
     parameters = (
         Parameter(name="a", meaning="reducible part at C = 1", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(

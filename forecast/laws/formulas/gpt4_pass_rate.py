@@ -15,6 +15,7 @@ class Gpt4PassRate(PowerShape):
     reference = "GPT-4 Technical Report (arXiv:2303.08774), section 3.2"
     inputs = (Input(name="flops", unit="training FLOPs C, of one convention", typical=(1e17, 1e22)),)
     output = "mean over problems of -log pass_rate, nats; every kept pass rate above 0"
+    outputs = ("neg_log_pass_rate",)
     parameters = (
         Parameter(name="alpha", meaning="value at C = 1", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(name="k", meaning="exponent", lower=1e-4, upper=10.0, log=True, role=Role.EXPONENT, grid=EXPONENTS),

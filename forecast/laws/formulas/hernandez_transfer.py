@@ -18,9 +18,10 @@ class HernandezTransfer(Law):
     reference = "Hernandez 2021 (arXiv:2102.01293), eq. 1.1"
     inputs = (
         Input(name="tokens_finetune", unit="fine-tuning characters or tokens D_F", typical=(1e5, 1e10)),
-        Input(name="params_non_embedding", unit="parameters N without embeddings", typical=(1e6, 1e9)),
+        Input(name="params_non_embedding", unit="parameters N without embeddings", typical=(1e6, 1e9), accepts=("params",)),
     )
     output = "effective data transferred D_T, in the unit of D_F"
+    outputs = ("tokens_transferred",)
     parameters = (
         Parameter(name="k", meaning="amplitude", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(name="alpha", meaning="exponent of D_F", lower=-5.0, upper=5.0, role=Role.EXPONENT, grid=_EXPONENTS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, Space, constants, stack, unpack
+from forecast.laws.quantities import ERRORS, LOSSES
 from forecast.laws.shapes import EXPONENTS
 
 
@@ -15,8 +16,9 @@ class Hestness(Law):
     title = "Hestness: learning curve in three regions"
     formula = "eps = min(guess, alpha * m^beta + gamma)"
     reference = "Hestness 2017 (arXiv:1712.00409), section 5 and figure 6"
-    inputs = (Input(name="examples", unit="training examples or tokens m", typical=(1e2, 1e9)),)
+    inputs = (Input(name="examples", unit="training examples or tokens m", typical=(1e2, 1e9), accepts=("tokens",)),)
     output = "error or loss"
+    outputs = (*ERRORS, *LOSSES)
     parameters = (
         Parameter(name="guess", meaning="error of the best guess, reached with few data", lower=0.0),
         Parameter(name="alpha", meaning="amplitude", lower=0.0, log=True, role=Role.AMPLITUDE),

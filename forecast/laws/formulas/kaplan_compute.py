@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from forecast.laws.law import Input, Parameter, PublishedFit, Role, constants
+from forecast.laws.quantities import LOSSES
 from forecast.laws.shapes import EXPONENTS, ScaleShape
 
 
@@ -17,6 +18,7 @@ class KaplanCompute(ScaleShape):
         Input(name="flops", unit="training FLOPs 6 N D, N without embeddings, smallest over batch sizes", typical=(1e14, 1e20)),
     )
     output = "loss, nats per token"
+    outputs = LOSSES
     parameters = (
         Parameter(name="Cc", meaning="scale at which the loss is 1 nat", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(name="aC", meaning="exponent", lower=1e-4, upper=10.0, log=True, role=Role.EXPONENT, grid=EXPONENTS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, PublishedFit, Role, Space, constants, stack, unpack
+from forecast.laws.quantities import LOSSES
 
 _EXPONENTS = (0.02, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2, 0.3, 0.45, 0.7)
 
@@ -17,10 +18,11 @@ class KaplanJoint(Law):
     formula = "L = [(Nc / N)^(aN / aD) + Dc / D]^aD"
     reference = "Kaplan 2020 (arXiv:2001.08361), eq. 1.5 and table 2"
     inputs = (
-        Input(name="params_non_embedding", unit="parameters N without embeddings", typical=(1e6, 1e9)),
+        Input(name="params_non_embedding", unit="parameters N without embeddings", typical=(1e6, 1e9), accepts=("params",)),
         Input(name="tokens", unit="training tokens D", typical=(2e7, 2e10)),
     )
     output = "loss, nats per token"
+    outputs = LOSSES
     parameters = (
         Parameter(
             name="Nc", meaning="N at which the loss is 1 nat, D being unlimited", lower=0.0, log=True, role=Role.AMPLITUDE

@@ -15,6 +15,7 @@ class Llama3Tokens(PowerShape):
     reference = "Llama 3 (arXiv:2407.21783), section 3.2.1: printed as N*(C), N* denoting tokens"
     inputs = (Input(name="flops", unit="training FLOPs C, of one convention", typical=(1e17, 1e22)),)
     output = "training tokens"
+    outputs = ("tokens",)
     parameters = (
         Parameter(name="A", meaning="value at C = 1", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(name="alpha", meaning="exponent", lower=-5.0, upper=5.0, role=Role.EXPONENT, grid=SIGNED_EXPONENTS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, constants, stack, unpack
+from forecast.laws.quantities import LOSSES
 
 
 class LossOffset(Law):
@@ -16,6 +17,7 @@ class LossOffset(Law):
     reference = "Kaplan 2020 (arXiv:2001.08361), section 3.2.2 and figure 8"
     inputs = (Input(name="loss", unit="loss L_k on the other distribution, nats per token", typical=(2.2, 4.5)),)
     output = "loss L_i, nats per token"
+    outputs = LOSSES
     parameters = (Parameter(name="offset", meaning="difference of the losses, nats per token"),)
     linear = ("offset",)
     typical = constants(offset=0.4)

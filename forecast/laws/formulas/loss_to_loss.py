@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
+from forecast.laws.quantities import LOSSES
 
 _KAPPA = (0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0)
 
@@ -18,6 +19,7 @@ class LossToLoss(Law):
     reference = "Brandfonbrener 2024 (arXiv:2411.12925), eq. 4"
     inputs = (Input(name="loss", unit="loss L_k on the other distribution, nats per token", typical=(2.2, 4.5)),)
     output = "loss L_i, nats per token"
+    outputs = LOSSES
     parameters = (
         Parameter(name="K", meaning="amplitude", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(name="E_k", meaning="irreducible loss of the other distribution", lower=0.0, role=Role.SHAPE),

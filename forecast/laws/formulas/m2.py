@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Parameter, Role, constants
+from forecast.laws.quantities import ERRORS, LOSSES
 from forecast.laws.shapes import EXPONENTS, OffsetPowerShape
 
 
@@ -17,8 +18,9 @@ class M2(OffsetPowerShape):
     title = "Alabdulmohsin M2: power law with limit"
     formula = "y = a * x^c + e"
     reference = "Alabdulmohsin 2022 (arXiv:2209.06640), table 1"
-    inputs = (Input(name="examples", unit="training examples seen", typical=(1e5, 1e9)),)
+    inputs = (Input(name="examples", unit="training examples seen", typical=(1e5, 1e9), accepts=("tokens",)),)
     output = "error or loss"
+    outputs = (*LOSSES, *ERRORS)
     parameters = (
         Parameter(name="a", meaning="reducible part at x = 1", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(

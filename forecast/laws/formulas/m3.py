@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, Space, constants, stack, unpack
+from forecast.laws.quantities import ERRORS, LOSSES
 
 _EXPONENTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.5)
 
@@ -16,8 +17,9 @@ class M3(Law):
     title = "Alabdulmohsin M3: saturating power law"
     formula = "y = a * (1 / x + d)^c + e"
     reference = "Alabdulmohsin 2022 (arXiv:2209.06640), table 1 (e = 0 there)"
-    inputs = (Input(name="examples", unit="training examples seen", typical=(1e5, 1e9)),)
+    inputs = (Input(name="examples", unit="training examples seen", typical=(1e5, 1e9), accepts=("tokens",)),)
     output = "error or loss"
+    outputs = (*LOSSES, *ERRORS)
     parameters = (
         Parameter(name="a", meaning="amplitude", lower=0.0, log=True, role=Role.AMPLITUDE),
         Parameter(name="c", meaning="exponent", lower=1e-4, upper=10.0, log=True, role=Role.EXPONENT),

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import special
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, Space, constants, stack, unpack
+from forecast.laws.quantities import ERRORS, LOSSES
 
 _NEWTON_STEPS = 60
 
@@ -19,8 +20,9 @@ class M4(Law):
     title = "Alabdulmohsin M4: power law between two limits"
     formula = "(y - e_inf) / (e_0 - y)^alpha = beta * x^c"
     reference = "Alabdulmohsin 2022 (arXiv:2209.06640), eq. 4"
-    inputs = (Input(name="examples", unit="training examples seen", typical=(1e4, 1e10)),)
+    inputs = (Input(name="examples", unit="training examples seen", typical=(1e4, 1e10), accepts=("tokens",)),)
     output = "error or loss"
+    outputs = (*LOSSES, *ERRORS)
     parameters = (
         Parameter(name="e_inf", meaning="limit with infinite data", lower=0.0, role=Role.IRREDUCIBLE),
         Parameter(name="e_0", meaning="value of guessing", lower=0.0),

@@ -7,6 +7,7 @@ from scipy import special
 
 from forecast.laws.formulas.sigmoid import sigmoid_grid
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
+from forecast.laws.quantities import ACCURACIES, SMOOTH
 
 
 class OlmoAccuracy(Law):
@@ -16,8 +17,17 @@ class OlmoAccuracy(Law):
     title = "OLMo ladder step 2: accuracy of task loss"
     formula = "acc = a / (1 + exp(-k * (L - L0))) + b"
     reference = "Bhagia 2024 (arXiv:2412.04403), eq. 2"
-    inputs = (Input(name="nll", unit="task loss, bits per byte", typical=(0.4, 1.8), positive=False),)
+    inputs = (
+        Input(
+            name="nll",
+            unit="task loss, bits per byte",
+            typical=(0.4, 1.8),
+            positive=False,
+            accepts=(*SMOOTH, "loss"),
+        ),
+    )
     output = "accuracy, a fraction"
+    outputs = ACCURACIES
     parameters = (
         Parameter(name="a", meaning="accuracy lost from small to large loss, negative", lower=-1.0, upper=0.0),
         Parameter(name="L0", meaning="loss half-way"),

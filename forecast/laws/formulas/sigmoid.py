@@ -6,6 +6,7 @@ import numpy as np
 from scipy import special
 
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
+from forecast.laws.quantities import ACCURACIES, SMOOTH
 
 
 class Sigmoid(Law):
@@ -16,9 +17,16 @@ class Sigmoid(Law):
     formula = "acc = floor + (ceiling - floor) / (1 + exp(k * (L - L0)))"
     reference = "Llama 3 (arXiv:2407.21783), section 3.2.1; OLMo ladder (arXiv:2412.04403), eq. 3"
     inputs = (
-        Input(name="nll", unit="loss-like: nats or bits per character, byte or token", typical=(0.4, 1.8), positive=False),
+        Input(
+            name="nll",
+            unit="loss-like: nats or bits per character, byte or token",
+            typical=(0.4, 1.8),
+            positive=False,
+            accepts=(*SMOOTH, "loss"),
+        ),
     )
     output = "accuracy, a fraction"
+    outputs = ACCURACIES
     parameters = (
         Parameter(
             name="floor",

@@ -7,6 +7,7 @@ from scipy import special
 
 from forecast.laws.formulas.sigmoid import sigmoid_grid
 from forecast.laws.law import FloatArray, Input, Law, Parameter, Role, constants, stack, unpack
+from forecast.laws.quantities import ACCURACIES
 
 
 class SigmoidCompute(Law):
@@ -18,6 +19,7 @@ class SigmoidCompute(Law):
     reference = "Ruan 2024 (arXiv:2405.10938), eq. 3, with compute as the only capability"
     inputs = (Input(name="flops", unit="training FLOPs C, of one convention", typical=(1e19, 1e25)),)
     output = "accuracy, a fraction"
+    outputs = ACCURACIES
     parameters = (
         Parameter(name="floor", meaning="accuracy at little compute: chance", lower=0.0, upper=1.0, role=Role.FLOOR),
         Parameter(name="ceiling", meaning="accuracy at much compute", lower=0.0, upper=1.0, role=Role.CEILING),
