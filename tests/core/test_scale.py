@@ -57,7 +57,7 @@ def test_only_a_checkpoint_may_be_untrained() -> None:
 
 
 def test_the_error_names_what_is_checked_and_what_to_do() -> None:
-    with pytest.raises(UsageError, match="target 'x': flops is 7; expected a number of training FLOPs from .*check the unit"):
+    with pytest.raises(UsageError, match=r"target .x.: flops is 7; expected a number of training FLOPs from .*check the unit"):
         check_scale("target 'x'", flops=7)
     with pytest.raises(InputError, match="row 3"):
         check_scale("row 3", params=math.nan, error=InputError)
