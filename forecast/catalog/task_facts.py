@@ -1,4 +1,4 @@
-"""What the catalogue knows of a task by its name, whatever a table calls it: the card of `arc_challenge@5shot` is ARC Challenge's."""
+"""What the catalogue knows of a task by its name, in whatever spelling: the card of `ARC-c (25-shot)` is ARC Challenge's."""
 
 from __future__ import annotations
 
