@@ -123,7 +123,9 @@ def check_scale(
     may_be_untrained: bool = False,
     error: type[ForecastError] = UsageError,
 ) -> None:
-    """Raise `error`, naming `what` the numbers are of, unless they can be true; arguments as for `scale_fault`.
+    """Raise `error`, naming `what` the numbers are of, unless they can be true; the others as for `scale_fault`.
+
+    An empty `what` means options of the command line.
 
     Raises:
         UsageError: or the class that `error` names.
@@ -138,4 +140,4 @@ def check_scale(
     if fault is not None:
         remedy = "" if math.isfinite(fault.value) and fault.value > 0 else "give a finite number above 0"
         remedy = remedy or "check the unit: parameters, tokens and FLOPs are counted in ones"
-        raise error(f"{what}: {fault.found}", expected=fault.expected, remedy=remedy)
+        raise error(f"{what}: {fault.found}" if what else f"--{fault.found}", expected=fault.expected, remedy=remedy)

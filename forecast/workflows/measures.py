@@ -120,39 +120,48 @@ def by_rule(ladder: Ladder, *, metric: str | None = None, chance: float | None =
     )
 
 
-def choose_shots(task: str, runs: Mapping[int | None, int], asked: int | None = None) -> tuple[int | None, str]:
-    """Choose one of the numbers of shots that a task was measured with; also return a sentence on it, empty where none is due.
+@dataclass(frozen=True, kw_only=True)
+class ShotsChoice:
+    """One of the numbers of shots that a task was measured with."""
+
+    num_fewshot: int | None
+    """None: unknown."""
+    note: str = ""
+    """A sentence on the choice, where one is due."""
+
+
+def choose_shots(task: str, runs: Mapping[int | None, int], asked: int | None = None) -> ShotsChoice | None:
+    """Choose one of the numbers of shots that a task was measured with; None where the one asked for was not measured.
+
+    Rows that do not state their shots count only where no row does.
 
     Args:
         task: its name.
         runs: number of shots, None where unknown -> how many training runs were measured with it.
         asked: the user's choice.
 
-    Raises:
-        UsageError: no run was measured with the shots that are asked for.
-
-    >>> choose_shots("arc_easy", {0: 4, 5: 8})
-    (0, 'arc_easy was measured with 0 and 5 shots, never mixed; 0 are taken, as its card says (--num-fewshot chooses).')
-    >>> choose_shots("no_card", {0: 4, 5: 8})[0], choose_shots("arc_easy", {0: 4, 5: 8}, 5)
-    (5, (5, ''))
+    >>> choose_shots("arc_easy", {0: 4, 5: 8}).note
+    'arc_easy was measured with 0 and 5 shots, never mixed; 0 are taken, as its card says (--num-fewshot chooses).'
+    >>> choose_shots("no_card", {0: 4, 5: 8}).num_fewshot, choose_shots("arc_easy", {0: 4}, asked=5)
+    (5, None)
     """
     known = sorted(count for count in runs if count is not None)
+    if not known:
+        other = asked is not None and stated_shots(task) not in (None, asked)
+        return None if other else ShotsChoice(num_fewshot=None)
     if asked is not None:
-        # Rows that do not say how they were asked count only where no row does.
-        if asked not in known and known:
-            raise UsageError(
-                f"{task} was not measured with {asked} shots", expected="one of " + ", ".join(str(count) for count in known)
-            )
-        return (asked if known else None), ""
+        return ShotsChoice(num_fewshot=asked) if asked in known else None
     card = card_of(task)
-    if len(known) < 2:
-        shots = known[0] if known else None
-        if card is not None and shots is not None and shots != card.num_fewshot and stated_shots(task) is None:
-            return shots, f"{task} was measured with {shots} shots only; its card's {card.num_fewshot} are usual."
-        return shots, ""
+    if len(known) == 1:
+        (shots,) = known
+        unusual = card is not None and shots != card.num_fewshot and stated_shots(task) is None
+        usual = card.num_fewshot if card is not None else None
+        note = f"{task} was measured with {shots} shots; its card names {usual} as usual." if unusual else ""
+        return ShotsChoice(num_fewshot=shots, note=note)
     if card is not None and card.num_fewshot in known:
         shots, why = card.num_fewshot, "as its card says"
     else:
         shots, why = max(known, key=lambda count: (runs[count], -count)), "which most runs have"
-    listed = " and ".join(", ".join(str(count) for count in part) for part in (known[:-1], known[-1:]))
-    return shots, f"{task} was measured with {listed} shots, never mixed; {shots} are taken, {why} (--num-fewshot chooses)."
+    listed = f"{', '.join(str(count) for count in known[:-1])} and {known[-1]}"
+    note = f"{task} was measured with {listed} shots, never mixed; {shots} are taken, {why} (--num-fewshot chooses)."
+    return ShotsChoice(num_fewshot=shots, note=note)

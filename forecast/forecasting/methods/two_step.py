@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forecast.core.metrics import TEXT_METRICS
 from forecast.core.observations import FloatArray
 from forecast.forecasting.method import Fitted
 from forecast.forecasting.sample import Points, Sample
 from forecast.forecasting.sigmoid import Sigmoid, fit_sigmoid
 from forecast.forecasting.smooth_law import ComputeLaw, ParamsTokensLaw, fit_compute_law, fit_params_tokens_law
-
-PLAIN = ("nll_per_char", "nll_per_byte", "bits_per_byte", "nll_per_token")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +47,12 @@ class TwoStep:
     """Smooth metrics by preference."""
 
     def metric_of(self, sample: Sample) -> str | None:
-        """Return the metric among those that most rows have, the first of equals; None when three rows have none."""
-        counts = {m: int(np.isfinite(sample.nll[m][0]).sum()) for m in self.metrics if m in sample.nll}
+        """Return the metric among those that most rows have, of equals the sample's own, else the first.
+
+        None when three rows have none.
+        """
+        order = sorted(self.metrics, key=lambda metric: metric != sample.nll_metric)
+        counts = {m: int(np.isfinite(sample.nll[m][0]).sum()) for m in order if m in sample.nll}
         best = max(counts.values(), default=0)
         return next((m for m, count in counts.items() if count == best), None) if best >= 3 else None
 
@@ -75,7 +78,7 @@ class TwoStep:
 
 
 METHODS = (
-    TwoStep(name="two-step", summary="scale to NLL of the right answer to accuracy", metrics=PLAIN),
+    TwoStep(name="two-step", summary="scale to NLL of the right answer to accuracy", metrics=TEXT_METRICS),
     TwoStep(name="two-step-choice", summary="scale to choice-normalised NLL to accuracy", metrics=("nll_choice_norm",)),
     TwoStep(name="two-step-loss", summary="scale to general loss to accuracy", metrics=("loss",)),
 )
