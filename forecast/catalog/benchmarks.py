@@ -6,6 +6,7 @@ docs/families.md documents every field. A card never holds scores.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from forecast.catalog.located import Field, nearest, read_located
@@ -30,7 +31,7 @@ class BenchmarkCard:
     nll_metric: str
     """The smooth measure between compute and accuracy."""
     chance: float
-    """Accuracy of guessing, a fraction."""
+    """Accuracy of guessing, a fraction; 0 where answers are generated."""
     items: int | None
     """Items of the split that is scored; None where the card's source does not say."""
     split: str
@@ -44,6 +45,10 @@ class BenchmarkCard:
     items_source: str
     note: str
     path: Path
+    aliases: tuple[str, ...] = ()
+    """Other names that tables give the same benchmark; case, `-`, `_` and shots in a name need none."""
+    members: tuple[str, ...] = ()
+    """The tasks of a group, such as MMLU's subjects: what is true of the card is true of each."""
 
 
 def read_benchmark(path: Path) -> BenchmarkCard:
@@ -54,13 +59,23 @@ def read_benchmark(path: Path) -> BenchmarkCard:
     """
     root = read_located(path)
     entries = root.entries(
-        required=("task", "title", "num_fewshot", "accuracy_metric", "nll_metric", "chance", "licence", "source"),
-        optional=("lm_eval_task", "items", "split", "dataset", "dataset_config", "note"),
+        required=("task", "title", "num_fewshot", "accuracy_metric", "nll_metric", "chance", "source"),
+        optional=(
+            "lm_eval_task",
+            "aliases",
+            "members",
+            "items",
+            "split",
+            "dataset",
+            "dataset_config",
+            "licence",
+            "note",
+        ),
     )
     name = entries["task"].text()
     if name != path.stem:
         raise entries["task"].error(f"is {name!r}", expected=f"the file's name, {path.stem!r}")
-    licence = entries["licence"].entries(required=("value", "source"))
+    licence = entries["licence"].entries(required=("value", "source")) if "licence" in entries else None
     items, items_source = _read_items(entries.get("items"))
     return BenchmarkCard(
         name=name,
@@ -74,13 +89,25 @@ def read_benchmark(path: Path) -> BenchmarkCard:
         split=entries["split"].text() if "split" in entries else "",
         dataset=entries["dataset"].text() if "dataset" in entries else "",
         dataset_config=entries["dataset_config"].text() if "dataset_config" in entries else "",
-        licence=licence["value"].text(),
-        licence_source=licence["source"].url(),
+        licence=licence["value"].text() if licence else "",
+        licence_source=licence["source"].url() if licence else "",
         source=entries["source"].url(),
         items_source=items_source,
         note=entries["note"].text() if "note" in entries else "",
         path=path,
+        aliases=_read_names(entries.get("aliases")),
+        members=_read_names(entries.get("members")),
     )
+
+
+def _read_names(field: Field | None) -> tuple[str, ...]:
+    names: list[str] = []
+    for entry in field.elements() if field is not None else []:
+        name = entry.text()
+        if name in names:
+            raise entry.error(f"repeats '{name}'", expected="each name once")
+        names.append(name)
+    return tuple(names)
 
 
 def _read_items(field: Field | None) -> tuple[int | None, str]:
@@ -93,6 +120,11 @@ def _read_items(field: Field | None) -> tuple[int | None, str]:
 def benchmark_names() -> list[str]:
     """Names of all benchmarks that have a card."""
     return sorted(path.stem for path in data_folder("tasks").glob("*.yaml"))
+
+
+@cache
+def _read_shipped(name: str) -> BenchmarkCard:
+    return read_benchmark(data_folder("tasks") / f"{name}.yaml")
 
 
 def load_benchmark(name: str) -> BenchmarkCard:
@@ -111,7 +143,7 @@ def load_benchmark(name: str) -> BenchmarkCard:
             expected="a card in tasks/ (any lm-eval task can be evaluated without one)",
             remedy=nearest(name, known, kind="card"),
         )
-    return read_benchmark(data_folder("tasks") / f"{found}.yaml")
+    return _read_shipped(found)
 
 
 def load_benchmarks() -> list[BenchmarkCard]:

@@ -5,7 +5,7 @@ docs/families.md documents every field. A card holds facts of training (paramete
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from forecast.catalog.family_records import Fact, FamilyCard, ModelCard, RevisionCard
@@ -13,6 +13,7 @@ from forecast.catalog.located import Field, nearest, plain_mapping, read_located
 from forecast.catalog.revision_blocks import read_fact, read_revision_facts, read_revisions
 from forecast.core.errors import InputError, UsageError
 from forecast.core.resources import data_folder
+from forecast.core.scale import scale_fault
 from forecast.core.units import FlopsConvention
 
 __all__ = ["Fact", "FamilyCard", "ModelCard", "RevisionCard", "family_names", "load_families", "load_family", "read_family"]
@@ -94,18 +95,46 @@ def _read_model(field: Field, family: Mapping[str, Field]) -> ModelCard:
     if hub.count("/") > 1 or " " in hub or "@" in hub:
         raise entries["hub"].error(f"is {hub!r}", expected="a hub id, organisation/name")
     revisions, main_is_final = read_revisions(field, read_revision_facts(entries, family))
+    flops = entries["flops"].number(minimum=1.0) if "flops" in entries else None
+    _check_numbers(field, entries, params, non_embedding, flops, revisions)
     return ModelCard(
         name=entries["name"].text(),
         size=str(entries["size"].value).strip().lower(),
         hub=hub,
         params=params,
         params_non_embedding=non_embedding,
-        flops=entries["flops"].number(minimum=1.0) if "flops" in entries else None,
+        flops=flops,
         revisions=revisions,
         main_is_final=main_is_final,
         source=entries["source"].url(),
         subset=entries["subset"].text() if "subset" in entries else "",
     )
+
+
+def _check_numbers(
+    field: Field,
+    entries: Mapping[str, Field],
+    params: int,
+    non_embedding: int | None,
+    flops: float | None,
+    revisions: Sequence[RevisionCard],
+) -> None:
+    """Check that a training run can have a model's numbers, and each of its checkpoints."""
+    for revision in revisions or [RevisionCard(name="", step=None, tokens=None, is_final=True)]:
+        fault = scale_fault(
+            params=params,
+            params_non_embedding=non_embedding,
+            tokens=revision.tokens,
+            flops=flops if revision.is_final else None,
+            may_be_untrained=True,
+        )
+        if fault is not None:
+            of = f" of checkpoint '{revision.name}'" if revision.name and fault.quantity == "tokens" else ""
+            place = entries.get(fault.quantity, field)
+            problem = (
+                fault.found.removeprefix(f"{fault.quantity} ") if place is not field else f"has a fault: {fault.found}{of}"
+            )
+            raise place.error(problem, expected=fault.expected)
 
 
 def family_names() -> list[str]:

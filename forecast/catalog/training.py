@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from forecast.catalog.located import Field, read_located
+from forecast.core.scale import TOKENS
 from forecast.core.units import FlopsConvention
 
 
@@ -218,7 +219,7 @@ def _read_member(field: Field, architecture: Architecture, schedule: Schedule, c
 
 def _tokens(field: Field, *, minimum: int) -> int:
     """Return a number of tokens; `2e6` is one too."""
-    number = field.number(minimum=float(minimum), maximum=1e15)
+    number = field.number(minimum=float(minimum), maximum=TOKENS.high)
     if number != int(number):
         raise field.error(f"is {number}", expected="a whole number of tokens")
     return int(number)

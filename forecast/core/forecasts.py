@@ -27,6 +27,16 @@ class Target:
     flops: float | None = None
 
 
+def measures_text(num_fewshot: int | None, chance: float | None) -> str:
+    """Return how an accuracy was asked for, in words.
+
+    >>> measures_text(5, 0.25), measures_text(None, None)
+    ('5 shots, chance 25 %', 'unknown shots, unknown chance')
+    """
+    shots = "unknown shots" if num_fewshot is None else f"{num_fewshot} shot{'' if num_fewshot == 1 else 's'}"
+    return f"{shots}, " + ("unknown chance" if chance is None else f"chance {100 * chance:.3g} %")
+
+
 @dataclass(frozen=True, kw_only=True)
 class IntervalEstimate:
     """A point with a central interval, in the metric's unit (nats, or a fraction in [0, 1])."""
@@ -106,5 +116,9 @@ class Forecast:
     quantiles: Mapping[float, float] = field(default_factory=dict)
     """Probability -> accuracy, the predictive distribution."""
     curves: ForecastCurves | None = None
+    num_fewshot: int | None = None
+    """Solved examples in the prompt; None when unknown."""
+    chance: float | None = None
+    """Accuracy of guessing; None when unknown."""
     truth: float | None = None
     """The target's measured accuracy where it is known (holdout); never used to fit."""

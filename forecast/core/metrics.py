@@ -80,6 +80,11 @@ ACCURACY_METRICS: tuple[str, ...] = tuple(metric.name for metric in METRICS if m
 NLL_METRICS: tuple[str, ...] = tuple(metric.name for metric in METRICS if not metric.is_accuracy)
 """Smooth measures, general-text loss included. All fall with scale but `p_gold`, which rises."""
 
+TEXT_METRICS: tuple[str, ...] = tuple(
+    metric.name for metric in METRICS if metric.kind is MetricKind.SMOOTH and " per " in metric.unit
+)
+"""What the correct answer's text costs per character, byte or token, whatever the other choices are."""
+
 
 def metric_named(name: str) -> Metric:
     """Return a metric by its name.

@@ -89,14 +89,21 @@ def _column(values: Iterable[float | None]) -> FloatArray:
 
 def build_ladder(rows: Sequence[ObservationRow], *, notice: Notice | None = None) -> tuple[Ladder, list[int]]:
     """Build the ladder of rows that belong together; also return, for each of its rows, the position it had in `rows`."""
-    notice = notice or _ignore
-    flops, convention = _flops(rows, notice)
+    notes: list[str] = []
+    say = notice or _ignore
+
+    def notice_and_keep(text: str) -> None:
+        notes.append(text)
+        say(text)
+
+    flops, convention = _flops(rows, notice_and_keep)
     order = sorted(range(len(rows)), key=lambda i: (math.isnan(flops[i]), flops[i], rows[i].model, rows[i].step or 0))
     rows = [rows[i] for i in order]
     params, params_kind = _params(rows)
     chances = {row.chance for row in rows if row.chance is not None}
     if len(chances) > 1:
-        notice(f"{rows[0].family}, {rows[0].task}: rows state different chance levels {sorted(chances)}; it counts as unknown")
+        name = f"{rows[0].family}, {rows[0].task}"
+        notice_and_keep(f"{name}: rows state different chance levels {sorted(chances)}; it counts as unknown")
     lr_fraction = _column(row.lr_fraction for row in rows)
     n_items = _column(row.n_items for row in rows)
     ladder = Ladder(
@@ -123,6 +130,7 @@ def build_ladder(rows: Sequence[ObservationRow], *, notice: Notice | None = None
         lr_fraction=None if np.isnan(lr_fraction).all() else lr_fraction,
         num_fewshot=rows[0].num_fewshot,
         definition=rows[0].definition,
+        notes=tuple(notes),
     )
     return ladder, order
 

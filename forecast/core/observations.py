@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,12 @@ class Ladder:
     """Solved examples in the prompt; None when unknown."""
     definition: str = ""
     """What sets these measurements apart from others of the same task (items, precision, scorer); empty when unknown."""
+    accuracy_metric: str | None = None
+    """The accuracy that is meant, by the user or the task's card; None: the first measured in the table's order."""
+    nll_metric: str | None = None
+    """The smooth measure that is meant; None likewise."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was left out or chosen on the way here, for whoever reads numbers made of these rows."""
 
     def __post_init__(self) -> None:
         """Check that all columns have one length."""
@@ -96,9 +102,8 @@ class Ladder:
                 correct={name: matrix[positions] for name, matrix in items.correct.items()},
                 nll={name: matrix[positions] for name, matrix in items.nll.items()},
             )
-        return Ladder(
-            family=self.family,
-            task=self.task,
+        return replace(
+            self,
             model=tuple(self.model[i] for i in positions),
             params=self.params[positions],
             tokens=self.tokens[positions],
@@ -108,11 +113,6 @@ class Ladder:
             metrics={name: column[positions] for name, column in self.metrics.items()},
             sems={name: column[positions] for name, column in self.sems.items()},
             n_items=None if self.n_items is None else self.n_items[positions],
-            chance=self.chance,
-            params_kind=self.params_kind,
-            flops_convention=self.flops_convention,
             lr_fraction=None if self.lr_fraction is None else self.lr_fraction[positions],
             items=items,
-            num_fewshot=self.num_fewshot,
-            definition=self.definition,
         )

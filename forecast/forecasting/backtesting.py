@@ -53,6 +53,10 @@ class BacktestRecord:
     verdict: str
     risk: float
     """Forecast probability of an error above five points."""
+    num_fewshot: int | None = None
+    """Solved examples in the prompt; None when unknown."""
+    chance: float | None = None
+    """Accuracy of guessing; None when unknown."""
 
     @property
     def error(self) -> float:
@@ -90,7 +94,7 @@ def backtest_ladders(
             by back-tests on runs up to the same compute.
         methods: names; None takes `auto` and every method.
         seed: of everything random.
-        metric: accuracy metric; None takes the first that was measured.
+        metric: accuracy metric; None takes the ladder's own, else the first measured.
         progress: where the bar goes; one unit per task, origin and method.
 
     Returns:
@@ -216,6 +220,8 @@ def _score(place: _Place, method: str, elsewhere: Sequence[Sequence[Evidence]], 
                 crps=crps_student(truth, float(point[0]), float(scale[0])),
                 verdict=judgement.verdict.value,
                 risk=judgement.risk,
+                num_fewshot=task.ladder.num_fewshot,
+                chance=task.ladder.chance if np.isfinite(task.ladder.chance) else None,
             )
         )
     return records

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.core.forecasts import Curve, ForecastCurves, IntervalEstimate, Target
+from forecast.core.metrics import BY_NAME
 from forecast.core.observations import FloatArray, Ladder
 from forecast.forecasting.calibration import DEGREES
 from forecast.forecasting.nll_interval import log_spread
@@ -18,26 +19,39 @@ CURVE_POINTS = 60
 BANDS = (0.5, 0.8, 0.9)
 
 
-def shown_member(predictive: Predictive) -> str | None:
-    """Return the member whose NLL step is shown: the plain two-step where there is one, else the one that weighs most."""
-    weights = predictive.ensemble.weights
-    having = [name for name, fitted in predictive.ensemble.members.items() if fitted.nll_metric is not None]
-    return max(having, key=lambda name: (name == "two-step", weights[name]), default=None)
+def shown_member(predictive: Predictive, sample: Sample) -> str | None:
+    """Return the member whose NLL step is shown: one on the sample's own measure, else the plain two-step.
+
+    Where there is neither, the one that weighs most.
+    """
+    weights, members = predictive.ensemble.weights, predictive.ensemble.members
+    having = [name for name, fitted in members.items() if fitted.nll_metric is not None]
+    own = sample.nll_metric
+    return max(
+        having,
+        key=lambda name: (own is not None and members[name].nll_metric == own, name == "two-step", weights[name]),
+        default=None,
+    )
 
 
 def nll_estimate(predictive: Predictive, sample: Sample, points: Points, level: float) -> IntervalEstimate | None:
-    """Step 1 at one point: Student's t in log NLL, its scale from bootstrap, scatter and back-tests (`nll_interval`)."""
-    name = shown_member(predictive)
+    """Step 1 at one point: Student's t in log NLL, its scale from bootstrap, scatter and back-tests (`nll_interval`).
+
+    None without such a step, or where it leads out of what the metric can be.
+    """
+    name = shown_member(predictive, sample)
     if name is None:
         return None
     shown = predictive.ensemble.members[name]
     values, spread = shown.nll(points), _log_spread(predictive, name, sample, points)
     if shown.nll_metric is None or values is None or spread is None or not np.isfinite(values[0, 0]):
         return None
-    point, half = float(values[0, 0]), float(spread[0]) * _t((1 + level) / 2)
-    return IntervalEstimate(
-        metric=shown.nll_metric, point=point, lo=point * float(np.exp(-half)), hi=point * float(np.exp(half))
-    )
+    point, half, metric = float(values[0, 0]), float(spread[0]) * _t((1 + level) / 2), BY_NAME[shown.nll_metric]
+    if not metric.low <= point <= metric.high:
+        return None
+    with np.errstate(over="ignore"):  # An end beyond what the metric can be is drawn back to it.
+        hi = min(point * float(np.exp(half)), metric.high)
+    return IntervalEstimate(metric=metric.name, point=point, lo=point * float(np.exp(-half)), hi=hi)
 
 
 def _log_spread(predictive: Predictive, name: str, sample: Sample, points: Points) -> FloatArray | None:
@@ -66,7 +80,7 @@ def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, targ
     scale = spread_of(predictive.ensemble, sample, points, by_member).scale(predictive.calibration)
     bands = {b: (quantile(center, scale, (1 - b) / 2), quantile(center, scale, (1 + b) / 2)) for b in BANDS}
     accuracy = Curve(x=np.exp(x), y=center, bands=bands)
-    name = shown_member(predictive)
+    name = shown_member(predictive, sample)
     shown = None if name is None else predictive.ensemble.members[name]
     values = None if shown is None else shown.nll(points)
     spread = None if name is None else _log_spread(predictive, name, sample, points)

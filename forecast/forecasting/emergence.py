@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.core.errors import NotForecastableError
+from forecast.core.metrics import METRICS, MetricKind
 from forecast.core.observations import FloatArray, Ladder
 from forecast.forecasting.preparation import choose_metric, prepare
 from forecast.forecasting.replicates import resample
@@ -58,7 +59,9 @@ def find_emergence(
     name = choose_metric(ladder, metric)
     sample = prepare(ladder, metric=name).sample
     if not np.isfinite(sample.chance):
-        raise NotForecastableError(f"the chance level of {ladder.task} is unknown", remedy="give a column `chance`")
+        raise NotForecastableError(
+            f"the chance level of {ladder.task} is unknown", remedy="state it with --chance, or in a column `chance`"
+        )
     rng = np.random.default_rng(seed)
     replicates = resample(sample, REPLICATES, rng)
     law = fit_accuracy_law(replicates, "accuracy-compute")
@@ -104,14 +107,14 @@ def _artefact(sample: Sample, margin: float) -> tuple[str | None, bool | None]:
 
     ends = run_ends(sample)
     still = ends[sample.accuracy[0][ends] < sample.chance + margin]
-    for name in ("nll_choice_norm", "p_gold", "nll_per_char", "nll_per_byte", "bits_per_byte", "nll_per_token"):
-        if name not in sample.nll:
-            continue
+    smooth = [metric for metric in METRICS if metric.kind is MetricKind.SMOOTH and metric.name in sample.nll]
+    for metric in sorted(smooth, key=lambda metric: metric.name != sample.nll_metric):
+        name = metric.name
         values = sample.nll[name][0][still]
         if still.size < 4 or not np.isfinite(values).all() or np.ptp(values) == 0:
             continue
         rank = float(stats.spearmanr(sample.log_flops[still], values).statistic)
-        better = rank if name == "p_gold" else -rank
+        better = -rank if metric.falls else rank
         return name, bool(better >= STEADY)
     return None, None
 

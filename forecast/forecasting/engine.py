@@ -185,6 +185,8 @@ def _one(rehearsed: Rehearsed, predictive: Predictive, k: int, level: float, rec
         warnings=prepared.warnings + notes + shift + _unsolved(predictive),
         quantiles=quantiles,
         curves=draw_curves(prepared, ladder, predictive, target),
+        num_fewshot=ladder.num_fewshot,
+        chance=ladder.chance if np.isfinite(ladder.chance) else None,
     )
 
 

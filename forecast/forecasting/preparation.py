@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.core.errors import NotForecastableError, UsageError
-from forecast.core.metrics import ACCURACY_METRICS, NLL_METRICS
+from forecast.core.metrics import ACCURACY_METRICS, NLL_METRICS, MetricKind, preferred
 from forecast.core.observations import BoolArray, FloatArray, Ladder
 from forecast.forecasting.sample import Detail, IntArray, Sample
 
@@ -38,7 +38,7 @@ class Prepared:
 
 
 def choose_metric(ladder: Ladder, metric: str | None) -> str:
-    """Return the accuracy metric to forecast: the one asked for, or the first that was measured.
+    """Return the accuracy metric to forecast: the one asked for, else the ladder's own, else the first that was measured.
 
     Raises:
         UsageError: the metric asked for is no accuracy metric or was not measured.
@@ -52,11 +52,12 @@ def choose_metric(ladder: Ladder, metric: str | None) -> str:
                 expected="one of " + (", ".join(measured) or "none: no accuracy is stored"),
             )
         return metric
-    if not measured:
+    found = preferred(measured, [MetricKind.ACCURACY], card=ladder.accuracy_metric)
+    if found is None:
         raise NotForecastableError(
-            f"no accuracy of {ladder.family} on {ladder.task} is a finite number", expected="acc, acc_norm or acc_bytes"
+            f"no accuracy of {ladder.family} on {ladder.task} is a finite number", expected=", ".join(ACCURACY_METRICS)
         )
-    return measured[0]
+    return found
 
 
 def prepare(ladder: Ladder, *, metric: str) -> Prepared:
@@ -68,23 +69,15 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
     accuracy = ladder.metrics[metric]
     known = np.isfinite(ladder.flops) & (ladder.flops > 0)
     usable = known & np.isfinite(accuracy)
-    warnings = []
     if not known.any():
         raise NotForecastableError(
             f"no checkpoint of {ladder.family} on {ladder.task} has known training FLOPs",
             expected="flops, or params with tokens",
             remedy="import them, or give --flops at evaluation",
         )
-    untrained = ~known & ((ladder.flops == 0) | (ladder.tokens == 0) | (ladder.step == 0))
-    if (untrained & np.isfinite(accuracy)).any():
-        warnings.append(f"{int(untrained.sum())} untrained checkpoints (step 0) are left out.")
-    unknown = ~known & ~untrained
-    if (unknown & np.isfinite(accuracy)).any():
-        warnings.append(f"{int(unknown.sum())} checkpoints have no known training FLOPs and are left out.")
-    if (known & ~np.isfinite(accuracy)).any():
-        warnings.append(f"{int((known & ~np.isfinite(accuracy)).sum())} checkpoints have no finite {metric} and are left out.")
-    usable &= _late_enough(ladder)
-    kept = ladder.take(usable)
+    late = _late_enough(ladder)
+    warnings = _left_out(ladder, metric, known, usable & ~late)
+    kept = ladder.take(usable & late)
     runs = tuple(dict.fromkeys(kept.model))
     if len(runs) < MIN_RUNS:
         raise NotForecastableError(
@@ -118,8 +111,22 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
         rows_used=len(kept),
         min_flops=float(np.min(kept.flops)),
         max_flops=float(np.max(kept.flops)),
-        warnings=tuple(warnings),
+        warnings=tuple(dict.fromkeys((*ladder.notes, *warnings))),
     )
+
+
+def _left_out(ladder: Ladder, metric: str, known: BoolArray, early: BoolArray) -> list[str]:
+    """Sentences on the checkpoints that are not fitted, each of them counted once."""
+    scored = np.isfinite(ladder.metrics[metric])
+    untrained = ~known & ((ladder.flops == 0) | (ladder.tokens == 0) | (ladder.step == 0))
+    reasons = {
+        f"no finite {metric}": ~scored,
+        "untrained, at step 0": scored & untrained,
+        "no known training FLOPs": scored & ~known & ~untrained,
+        f"the first {EARLY_SHARE:.0%} of their run": early,
+    }
+    counts = {reason: int(rows.sum()) for reason, rows in reasons.items()}
+    return [f"Left out: {count} of {len(ladder)} checkpoints ({reason})." for reason, count in counts.items() if count]
 
 
 def _late_enough(ladder: Ladder) -> BoolArray:
@@ -174,6 +181,7 @@ def _thin(ladder: Ladder, runs: tuple[str, ...], metric: str) -> Sample:
             sampling_sd=mean(np.sqrt(spread * (1 - spread) / items)),
             nll={name: mean(ladder.metrics[name])[None, :] for name in NLL_METRICS if name in ladder.metrics},
             chance=ladder.chance,
+            nll_metric=ladder.nll_metric,
             detail=_detail(ladder, runs, metric),
             item_correct=_item_means(ladder.items.correct.get(metric) if ladder.items else None, groups),
             item_nll={

@@ -76,6 +76,8 @@ class Sample:
     """Smooth metric -> (B, M)."""
     chance: float
     """Accuracy of guessing; NaN when unknown."""
+    nll_metric: str | None = None
+    """The smooth measure to go by, where a method has the choice; None: the first in the table's order."""
     detail: Detail | None = None
     item_correct: FloatArray | None = None
     """(M, I) share of a row's checkpoints that answer each item rightly; None without per-item data."""
@@ -132,7 +134,8 @@ class Sample:
 
     def rows(self, keep: BoolArray | IntArray) -> Sample:
         """Return the named rows."""
-        return Sample(
+        return replace(
+            self,
             log_flops=self.log_flops[keep],
             log_params=self.log_params[keep],
             log_tokens=self.log_tokens[keep],
@@ -142,11 +145,9 @@ class Sample:
             accuracy=self.accuracy[:, keep],
             sampling_sd=self.sampling_sd[keep],
             nll={name: column[:, keep] for name, column in self.nll.items()},
-            chance=self.chance,
             detail=None if self.detail is None else self.detail.of_runs(self.run[keep]),
             item_correct=None if self.item_correct is None else self.item_correct[keep],
             item_nll={name: matrix[keep] for name, matrix in self.item_nll.items()},
-            item_weight=self.item_weight,
         )
 
     def point(self) -> Sample:

@@ -9,6 +9,7 @@ import numpy as np
 from forecast.core.errors import UsageError
 from forecast.core.forecasts import Target
 from forecast.core.observations import Ladder
+from forecast.core.scale import check_scale
 from forecast.core.units import FLOPS_PER_PARAM_TOKEN
 from forecast.forecasting.sample import Points
 
@@ -23,7 +24,7 @@ def complete_target(target: Target, ladder: Ladder) -> tuple[Target, tuple[str, 
     target of which only compute is known follow the tokens per parameter of the ladder's largest runs.
 
     Raises:
-        UsageError: neither FLOPs nor both of params and tokens are stated, or a number is not positive.
+        UsageError: neither FLOPs nor both of params and tokens are stated, or a number that no training run has.
     """
     check_target(target)
     known = np.isfinite(ladder.params) & np.isfinite(ladder.tokens) & (ladder.tokens > 0) & np.isfinite(ladder.flops)
@@ -58,14 +59,12 @@ def complete_target(target: Target, ladder: Ladder) -> tuple[Target, tuple[str, 
 
 
 def check_target(target: Target) -> None:
-    """Check that a target states enough, in positive numbers.
+    """Check that a target states enough, in numbers that a training run can have.
 
     Raises:
         UsageError: it does not.
     """
-    for name, value in (("params", target.params), ("tokens", target.tokens), ("flops", target.flops)):
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise UsageError(f"target '{target.name}' has {name}={value}", expected="a positive number")
+    check_scale(f"target '{target.name}'", params=target.params, tokens=target.tokens, flops=target.flops)
     if target.flops is None and (target.params is None or target.tokens is None):
         raise UsageError(
             f"target '{target.name}' states neither training FLOPs nor both of parameters and tokens",

@@ -18,6 +18,8 @@ MOSTLY = 0.5
 """Share of fits that did not converge from which a member is not to be believed."""
 LIKELY, POSSIBLE = 0.5, 0.15
 """Probability of a large error from which a forecast is not-predictable, and from which it is uncertain."""
+LARGE_BACKTEST_ERROR = 0.10
+"""A method that was so far off on these very runs has not been shown to work, however narrow its interval."""
 BEYOND = 1.5
 """Targets further than this multiple of the furthest back-test are beyond the validated span."""
 
@@ -96,7 +98,7 @@ def judge(sample: Sample, predictive: Predictive, index: int, target_distance: f
     if predictive.origins:
         error, naive = _errors(predictive)
         reasons.append(
-            f"In {len(predictive.origins)} back-tests the mean error was {100 * error:.1f} points,"
+            f"In {_count(predictive)} the mean error was {100 * error:.1f} points,"
             f" against {100 * naive:.1f} for repeating the last value."
         )
     return Judgement(verdict=Verdict.PREDICTABLE, reasons=tuple(reasons), risk=risk)
@@ -107,7 +109,7 @@ def _remoteness(sample: Sample, predictive: Predictive, target_distance: float, 
     fatal: list[str] = []
     doubts: list[str] = []
     span = float(np.ptp(sample.log_flops))
-    if target_distance > 0 and not predictive.origins:
+    if not predictive.origins:
         whose = "other tasks' and families'" if any(predictive.elsewhere) else "other families'"
         doubts.append(f"No back-test was possible inside these runs, so the interval rests on {whose} errors alone.")
     elif target_distance > BEYOND * predictive.validated and target_distance > 0:
@@ -124,6 +126,11 @@ def _remoteness(sample: Sample, predictive: Predictive, target_distance: float, 
             f"The target lies {np.exp(target_distance):.3g}x beyond runs that span only {np.exp(span):.3g}x in compute."
         )
     return fatal, doubts
+
+
+def _count(predictive: Predictive) -> str:
+    number = len(predictive.origins)
+    return f"{number} back-test{'' if number == 1 else 's'}"
 
 
 def _errors(predictive: Predictive) -> tuple[float, float]:
@@ -147,12 +154,18 @@ def _doubts(sample: Sample, predictive: Predictive, ends: np.ndarray[tuple[int],
             doubts.append(f"Accuracy does not rise steadily with compute (rank correlation {rank:.2f}).")
     if predictive.origins:
         error, naive = _errors(predictive)
+        if error > LARGE_BACKTEST_ERROR:
+            doubts.append(
+                f"In {_count(predictive)} the mean error was {100 * error:.1f} points: the curve does not describe these runs."
+            )
         if error > naive and error > 0.01:
             doubts.append(
                 f"In back-tests the curve was worse than repeating the last value ({100 * error:.1f} against"
                 f" {100 * naive:.1f} points)."
             )
-    if np.isfinite(sample.chance):
+    if not np.isfinite(sample.chance):
+        doubts.append("The chance level is not known, so these runs may all be guessing; state it with --chance.")
+    else:
         top = float(values[np.argmax(compute)])
         if top < sample.chance + 0.1 * (1 - sample.chance) and float(predictive.point[index]) > top + 0.1:
             doubts.append("The runs only begin to leave chance, so the middle of the sigmoid is not identified.")

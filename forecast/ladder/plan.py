@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from forecast.catalog.training import MemberRecipe, Schedule, ScheduleKind, TrainingRecipe
 from forecast.core.errors import InputError
+from forecast.core.scale import check_scale
 from forecast.core.units import deepseek_flops_per_token
 from forecast.ladder.architecture import (
     ParameterCount,
@@ -130,6 +131,9 @@ def plan_member(
             remedy="raise tokens or lower batch_tokens",
         )
     count = count_parameters(recipe, member, vocabulary)
+    place = f"{recipe.path}, line {member.line}: member '{member.name}'"
+    check_scale(place, params=count.total, error=InputError)
+    check_scale(place, tokens=steps * batch * context, error=InputError)
     budgets = [round(budget / (batch * context)) for budget in member.branches] + [steps]
     branches = tuple(_branch(recipe.schedule, max(1, budget)) for budget in budgets)
     per_token = hardware_flops_per_token(recipe, member, count, vocabulary)

@@ -10,23 +10,12 @@ from matplotlib.figure import Figure
 
 from forecast.core.errors import UsageError
 from forecast.core.forecasts import Curve, Forecast
+from forecast.core.metrics import BY_NAME
 from forecast.core.observations import BoolArray, FloatArray, Ladder
 from forecast.report.figure_file import check_suffix, save_figure
 
 # Okabe & Ito 2008 (https://jfly.uni-koeln.de/color/): told apart by the colour-blind, and in grey by lightness and shape.
 BLUE, VERMILION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#666666"
-NAMES = {
-    "nll_per_char": "NLL of the right answer (nats per character)",
-    "nll_per_byte": "NLL of the right answer (nats per byte)",
-    "bits_per_byte": "NLL of the right answer (bits per byte)",
-    "nll_per_token": "NLL of the right answer (nats per token)",
-    "nll_choice_norm": "choice-normalised NLL (nats)",
-    "loss": "general loss (nats per token)",
-    "p_gold": "probability of the right answer",
-    "acc": "accuracy (%)",
-    "acc_norm": "length-normalised accuracy (%)",
-    "acc_bytes": "byte-normalised accuracy (%)",
-}
 
 
 def draw_forecast(ladder: Ladder, forecast: Forecast, path: Path, *, held_out: Ladder | None = None) -> Path:
@@ -68,7 +57,7 @@ def draw_forecast(ladder: Ladder, forecast: Forecast, path: Path, *, held_out: L
 
 
 def _scale(metric: str) -> float:
-    return 100.0 if metric.startswith("acc") else 1.0
+    return 100.0 if BY_NAME[metric].unit == "fraction" else 1.0
 
 
 def _fan(axes: Axes, curve: Curve, scale: float) -> None:
@@ -90,7 +79,7 @@ def _fan(axes: Axes, curve: Curve, scale: float) -> None:
 def _errors(ladder: Ladder, metric: str) -> FloatArray:
     if metric in ladder.sems:
         return ladder.sems[metric]
-    if metric.startswith("acc") and ladder.n_items is not None:
+    if BY_NAME[metric].is_accuracy and ladder.n_items is not None:
         y = ladder.metrics[metric]
         return np.sqrt(np.clip(y * (1 - y), 0, None) / ladder.n_items)
     return np.full(len(ladder), np.nan)
@@ -152,7 +141,7 @@ def _truth(axes: Axes, x: float, y: float) -> None:
 
 
 def _chance(axes: Axes, ladder: Ladder, metric: str) -> None:
-    if metric.startswith("acc") and np.isfinite(ladder.chance):
+    if BY_NAME[metric].is_accuracy and np.isfinite(ladder.chance):
         axes.axhline(100 * ladder.chance, color=GREY, linestyle=":", linewidth=1.2, label="chance", zorder=0)
 
 
@@ -173,7 +162,7 @@ def _panel_of_flops(axes: Axes, ladder: Ladder, forecast: Forecast, curve: Curve
         _truth(axes, float(held_out.flops[0]), scale * float(held_out.metrics[metric][0]))
     axes.set_xscale("log")
     axes.set_xlabel(f"training compute (FLOPs, {ladder.flops_convention})")
-    axes.set_ylabel(NAMES.get(metric, metric))
+    axes.set_ylabel(BY_NAME[metric].axis)
     axes.grid(visible=True, which="major", alpha=0.25, linewidth=0.5)
 
 
@@ -191,6 +180,6 @@ def _panel_of_nll(axes: Axes, ladder: Ladder, forecast: Forecast, curve: Curve, 
     if held_out is not None and metric in held_out.metrics:
         _truth(axes, float(held_out.metrics[metric][0]), 100 * float(held_out.metrics[estimate.metric][0]))
     axes.invert_xaxis()
-    axes.set_xlabel(NAMES.get(metric, metric) + ", better to the right")
-    axes.set_ylabel(NAMES.get(estimate.metric, estimate.metric))
+    axes.set_xlabel(BY_NAME[metric].axis + ", better to the right")
+    axes.set_ylabel(BY_NAME[estimate.metric].axis)
     axes.grid(visible=True, alpha=0.25, linewidth=0.5)

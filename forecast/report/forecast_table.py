@@ -16,7 +16,11 @@ def forecast_table(forecasts: Sequence[Forecast]) -> Table:
     level = forecasts[0].level if forecasts else 0.9
     known = any(forecast.truth is not None for forecast in forecasts)
     table = Table(title=None, header_style="bold")
-    for name in ("task", "target", "FLOPs"):
+    for name in ("task", "metric"):
+        table.add_column(name)
+    for name in ("shots", "chance %"):
+        table.add_column(name, justify="right")
+    for name in ("target", "FLOPs"):
         table.add_column(name)
     for name in ("NLL", "accuracy %", f"{level:.0%} interval") + (("truth %",) if known else ()):
         table.add_column(name, justify="right")
@@ -25,6 +29,9 @@ def forecast_table(forecasts: Sequence[Forecast]) -> Table:
         accuracy = forecast.accuracy
         cells = [
             forecast.task,
+            accuracy.metric,
+            "?" if forecast.num_fewshot is None else str(forecast.num_fewshot),
+            "?" if forecast.chance is None else f"{100 * forecast.chance:.1f}",
             forecast.target.name,
             "" if forecast.target.flops is None else f"{forecast.target.flops:.2e}",
             "" if forecast.nll is None else f"{forecast.nll.point:.3f} {forecast.nll.metric}",
@@ -53,6 +60,9 @@ def forecast_json(forecast: Forecast) -> dict[str, object]:
         "nll": None if forecast.nll is None else interval(forecast.nll),
         "accuracy": interval(forecast.accuracy),
         "method": forecast.method,
+        "metric": forecast.accuracy.metric,
+        "num_fewshot": forecast.num_fewshot,
+        "chance": forecast.chance,
         "verdict": forecast.verdict.value,
         "reasons": list(forecast.reasons),
         "backtest": {

@@ -30,6 +30,7 @@ class Section:
     largest_accuracy: float | None
     """Fraction, by `accuracy_metric`."""
     accuracy_metric: str
+    num_fewshot: int | None
     forecasts: tuple[Forecast, ...]
     check: Forecast | None
     """The largest run, forecast from the smaller ones; its `truth` is known."""

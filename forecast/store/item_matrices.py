@@ -10,10 +10,13 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from forecast.core.metrics import ACCURACY_METRICS, METRICS, MetricKind
 from forecast.core.observations import FloatArray, ItemMatrix, Ladder
 
-_CORRECT = {"acc": "correct", "acc_norm": "correct_norm", "acc_bytes": "correct_bytes"}
-_SMOOTH = ("nll_per_char", "nll_per_byte", "nll_per_token", "nll_choice_norm", "p_gold")
+_CORRECT = {name: name.replace("acc", "correct", 1) for name in ACCURACY_METRICS}
+_DERIVED = "bits_per_byte"
+_SMOOTH = tuple(m.name for m in METRICS if m.kind is MetricKind.SMOOTH and m.name != _DERIVED)
+"""Columns of the view `item_metrics`; bits per byte are nats per byte in another unit."""
 
 
 def attach_items(connection: duckdb.DuckDBPyConnection, ladder: Ladder, run_ids: Sequence[str | None]) -> Ladder:
@@ -40,7 +43,7 @@ def attach_items(connection: duckdb.DuckDBPyConnection, ladder: Ladder, run_ids:
 
     correct = {metric: matrix(name) for metric, name in _CORRECT.items()}
     smooth = {name: matrix(name) for name in _SMOOTH}
-    smooth["bits_per_byte"] = smooth["nll_per_byte"] / np.log(2.0)
+    smooth[_DERIVED] = smooth["nll_per_byte"] / np.log(2.0)
     return replace(
         ladder,
         items=ItemMatrix(

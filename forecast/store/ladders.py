@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -17,6 +17,9 @@ from forecast.core.observations import Ladder
 from forecast.store.item_matrices import attach_items
 from forecast.store.locking import rows_of
 
+ShotsRule = Callable[[str, Mapping[int | None, int]], tuple[int | None, str] | None]
+"""Task, and number of shots -> training runs measured with it; gives the number meant with a note on it, None for none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LadderQuery:
@@ -25,6 +28,8 @@ class LadderQuery:
     tasks: Sequence[str] | None = None
     families: Sequence[str] | None = None
     num_fewshot: int | None = None
+    choose_shots: ShotsRule | None = None
+    """Decides instead of `num_fewshot`; without either, several numbers of shots are an error."""
     dtype: str | None = None
     with_items: bool = False
 
@@ -53,10 +58,14 @@ def read_ladders(connection: duckdb.DuckDBPyConnection, question: LadderQuery, n
         groups.setdefault((entry.row.family, entry.row.task), []).append(entry)
     ladders: list[Ladder] = []
     for key in sorted(groups):
-        entries = _with_shots(groups[key], question.num_fewshot)
+        notes: list[str] = []
+        entries = _with_shots(groups[key], question, notes.append)
         if entries:
-            chosen = _one_definition(entries, say)
+            chosen = _one_definition(entries, notes.append)
+            for note in notes:
+                say(note)
             ladder, order = build_ladder([entry.row for entry in chosen], notice=notice)
+            ladder = replace(ladder, notes=(*notes, *ladder.notes))
             run_ids = [chosen[position].run_id for position in order]
             ladders.append(attach_items(connection, ladder, run_ids) if question.with_items else ladder)
     return ladders
@@ -126,8 +135,19 @@ def _stored(row: dict[str, Any]) -> StoredObservation:
     )
 
 
-def _with_shots(entries: list[StoredObservation], num_fewshot: int | None) -> list[StoredObservation]:
+def _with_shots(entries: list[StoredObservation], question: LadderQuery, say: Notice) -> list[StoredObservation]:
     """Keep one number of shots; rows that do not state theirs count only where no row does."""
+    num_fewshot = question.num_fewshot
+    if question.choose_shots is not None:
+        runs: dict[int | None, set[str]] = {}
+        for entry in entries:
+            runs.setdefault(entry.row.num_fewshot, set()).add(entry.row.model)
+        choice = question.choose_shots(entries[0].row.task, {count: len(models) for count, models in runs.items()})
+        if choice is None:
+            return []
+        if choice[1]:
+            say(choice[1])
+        return [entry for entry in entries if entry.row.num_fewshot == choice[0]]
     shots = {entry.row.num_fewshot for entry in entries} - {None}
     if num_fewshot is not None:
         wanted = num_fewshot if num_fewshot in shots else None

@@ -16,7 +16,7 @@ from forecast.core.observation_rows import Notice, ObservationRow
 from forecast.core.observations import Ladder
 from forecast.core.records import CheckpointRecord, RunCounters, RunRecord, RunStatus, ScoredShard, TaskRecord
 from forecast.store import arrow_tables, conclusions, maintenance, queries, transfer
-from forecast.store.ladders import LadderQuery, read_ladders
+from forecast.store.ladders import LadderQuery, ShotsRule, read_ladders
 from forecast.store.locking import rows_of
 from forecast.store.maintenance import StoreInfo
 from forecast.store.sessions import is_stored, reading, stored, stored_items, take_in, writing
@@ -155,6 +155,7 @@ class Store:
         tasks: Sequence[str] | None = None,
         families: Sequence[str] | None = None,
         num_fewshot: int | None = None,
+        choose_shots: ShotsRule | None = None,
         dtype: str | None = None,
         with_items: bool = False,
         notice: Notice | None = None,
@@ -162,12 +163,20 @@ class Store:
         """Return what laws are fitted on: one ladder per family and task, never mixing definitions.
 
         Where a family's checkpoints were measured on a task by several definitions, the one with the most checkpoints
-        is taken and a notice says so; several numbers of shots are an error unless `num_fewshot` decides.
+        is taken and a notice says so; several numbers of shots are an error unless `num_fewshot` or the rule `choose_shots`
+        decides. What is said to `notice` stands in the ladder's notes, too.
 
         Raises:
             UsageError: an unknown task or family, or an ambiguity, naming the option that decides.
         """
-        question = LadderQuery(tasks=tasks, families=families, num_fewshot=num_fewshot, dtype=dtype, with_items=with_items)
+        question = LadderQuery(
+            tasks=tasks,
+            families=families,
+            num_fewshot=num_fewshot,
+            choose_shots=choose_shots,
+            dtype=dtype,
+            with_items=with_items,
+        )
         with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
             return read_ladders(connection, question, notice)
 

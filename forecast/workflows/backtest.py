@@ -19,8 +19,9 @@ from forecast.forecasting.backtesting import (
     error_by_extrapolation,
     score_methods,
 )
+from forecast.forecasting.preparation import choose_metric, prepare
 from forecast.forecasting.verdicts import LARGE_ERROR
-from forecast.workflows.ladders import load_ladders
+from forecast.workflows.ladders import Wanted, load_ladders
 
 EDGES = np.array([1.0, 1.5, 2.5, 4.0, 7.0, 12.0, 25.0, 60.0, 200.0, 1e4])
 
@@ -35,6 +36,8 @@ class BacktestReport:
     """Tasks that could not be back-tested, and why."""
     verdict_auroc: float
     """How well `auto`'s risk ranks its errors above five points; NaN when none or all are."""
+    warnings: Sequence[str] = ()
+    """What was chosen or left out on the way, by task."""
 
 
 def run_backtest(
@@ -45,6 +48,7 @@ def run_backtest(
     methods: Sequence[str] | None = None,
     metric: str | None = None,
     num_fewshot: int | None = None,
+    chance: float | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> BacktestReport:
@@ -55,7 +59,8 @@ def run_backtest(
         NotForecastableError: no task has enough runs.
     """
     progress = progress or SilentProgress()
-    ladders = load_ladders(source, tasks=tasks, family=family, num_fewshot=num_fewshot, with_items=True, progress=progress)
+    wanted = Wanted(tasks=tasks, family=family, num_fewshot=num_fewshot, chance=chance)
+    ladders = load_ladders(source, wanted, with_items=True, progress=progress)
     records, failed = backtest_ladders(ladders, methods=methods, seed=seed, metric=metric, progress=progress)
     skipped = [f"{task}: {reason}" for task, reason in failed.items()]
     for task, reason in failed.items():
@@ -64,12 +69,15 @@ def run_backtest(
         raise NotForecastableError(
             "no task could be back-tested" + (f" ({skipped[0]})" if skipped else ""), expected="at least three runs of a family"
         )
+    tested = [ladder for ladder in ladders if ladder.task not in failed]
+    prepared = {ladder.task: prepare(ladder, metric=choose_metric(ladder, metric)) for ladder in tested}
     first = records[0].method
     own = [record for record in records if record.method == first]
     return BacktestReport(
         records=records,
         scores=score_methods(records),
         skipped=skipped,
+        warnings=[f"{task}: {text}" for task, entry in prepared.items() for text in entry.warnings],
         verdict_auroc=auroc(
             np.array([record.risk for record in own]), np.array([float(abs(record.error) > LARGE_ERROR) for record in own])
         ),

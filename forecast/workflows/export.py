@@ -10,10 +10,9 @@ from typing import Any
 import yaml
 
 from forecast.core.errors import InputError, StoreError, UsageError
+from forecast.core.metrics import ACCURACY_METRICS
 
 FORMATS = ("parquet", "csv", "lm-eval", "eval-results")
-
-_ACCURACIES = ("acc", "acc_norm", "acc_bytes")
 
 
 def export_store(db: Path, destination: Path, *, form: str) -> list[Path]:
@@ -116,7 +115,7 @@ def _lmeval_content(rows: Sequence[Mapping[str, Any]], dates: Mapping[str, str])
     for row in rows:
         task = row["task"]
         stated: dict[str, Any] = {"alias": task}
-        for name in (*_ACCURACIES, "bits_per_byte", "nll_per_char", "nll_choice_norm", "p_gold"):
+        for name in (*ACCURACY_METRICS, "bits_per_byte", "nll_per_char", "nll_choice_norm", "p_gold"):
             if row[name] is not None:
                 stated[f"{name},none"] = row[name]
                 stated[f"{name}_stderr,none"] = row[f"{name}_sem"] if row[f"{name}_sem"] is not None else "N/A"

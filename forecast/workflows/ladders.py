@@ -5,113 +5,123 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.catalog.benchmarks import benchmark_names
+from forecast.catalog.task_facts import card_of, same_task
 from forecast.core.errors import InputError, NotForecastableError, UsageError
 from forecast.core.metrics import ACCURACY_METRICS
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.importers.tables import is_table
-from forecast.workflows.task_groups import members_of, stored_members, union_of
+from forecast.workflows.measures import by_rule, check_chance, choose_shots
+from forecast.workflows.task_groups import asked_shots, members_of, stored_members, union_of
+
+if TYPE_CHECKING:
+    from forecast.store.ladders import ShotsRule
 
 MOST_SIBLINGS = 17
 """Tasks of a family that share the scale of their intervals: more say nothing new and take time."""
 
 
-def load_ladders(
-    source: Path,
-    *,
-    tasks: Sequence[str] | None,
-    family: str | None,
-    num_fewshot: int | None = None,
-    with_items: bool = False,
-    progress: Progress | None = None,
-) -> list[Ladder]:
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which ladders are asked for, and what the user says of how they were measured."""
+
+    tasks: Sequence[str] | None = None
+    """None: all."""
+    family: str | None = None
+    """None: the only one."""
+    num_fewshot: int | None = None
+    chance: float | None = None
+    """The accuracy of guessing."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before anything is read."""
+        check_chance(self.chance)
+        if self.chance is not None and self.tasks is None:
+            raise UsageError("--chance without a task", expected="the tasks that have this chance level, in --task")
+
+
+def load_ladders(source: Path, wanted: Wanted, *, with_items: bool = False, progress: Progress | None = None) -> list[Ladder]:
     """Read the ladders that are meant: from a results file, or from a CSV or Parquet table of observations.
 
-    Where a family was measured on a task by several definitions, the one with the most runs is taken and a notice says so.
+    Accuracy, shots and chance are chosen by `measures`; of several definitions that with the most runs is taken. What was
+    chosen or left out stands in each ladder's notes.
 
     Raises:
         InputError: there is no such file.
         NotForecastableError: it holds no results.
         UsageError: unknown task or family, with the nearest names; or several families and none was named.
     """
-    progress = progress or SilentProgress()
-    ladders = _read(source, tasks, family, num_fewshot, with_items, progress)
-    return _choose(source, ladders, tasks, family, num_fewshot, progress)
+    return _choose(source, _read(source, wanted, with_items, progress or SilentProgress()), wanted)
 
 
-def load_with_siblings(
-    source: Path,
-    *,
-    tasks: Sequence[str] | None,
-    family: str | None,
-    num_fewshot: int | None = None,
-    progress: Progress | None = None,
-) -> tuple[list[Ladder], list[Ladder]]:
+def load_with_siblings(source: Path, wanted: Wanted, *, progress: Progress | None = None) -> tuple[list[Ladder], list[Ladder]]:
     """As `load_ladders` with items, and besides up to 17 tasks of the family, the same whichever tasks are asked for.
 
     Tasks that cannot be read, or not without a choice, are left out.
     """
-    progress = progress or SilentProgress()
-    found = _read(source, tasks, family, num_fewshot, True, progress)
-    asked = _choose(source, found, tasks, family, num_fewshot, progress)
+    found = _read(source, wanted, True, progress or SilentProgress())
+    asked = _choose(source, found, wanted)
     own = {ladder.task: ladder for ladder in asked}
     if not is_table(source):
-        return asked, stored_siblings(source, asked[0].family, own, num_fewshot)
+        return asked, stored_siblings(source, asked[0].family, own, wanted.num_fewshot)
     ladders = [ladder for ladder in found if ladder.family == asked[0].family]
-    ladders = [ladder for ladder in ladders if num_fewshot is None or ladder.num_fewshot == num_fewshot]
+    ladders = [ladder for ladder in ladders if wanted.num_fewshot in (None, ladder.num_fewshot)]
     names = sibling_names([(ladder.task, ladder.num_fewshot) for ladder in ladders])
-    chosen = _one_definition_each(ladders, names, SilentProgress()) | own
+    chosen = {name: by_rule(ladder) for name, ladder in _one_definition_each(ladders, dict.fromkeys(names)).items()} | own
     return asked, [chosen[name] for name in names if _has_accuracy(chosen[name])]
 
 
-def _choose(
-    source: Path,
-    ladders: Sequence[Ladder],
-    tasks: Sequence[str] | None,
-    family: str | None,
-    num_fewshot: int | None,
-    progress: Progress,
-) -> list[Ladder]:
+def _choose(source: Path, ladders: Sequence[Ladder], wanted: Wanted) -> list[Ladder]:
     ladders = [ladder for ladder in ladders if _has_accuracy(ladder)]
     if not ladders:
         raise NotForecastableError(
             f"no results to fit in {source}", expected="accuracies of several checkpoints", remedy="run `forecast eval` first"
         )
-    if family is not None:
-        require("family", [family], {ladder.family for ladder in ladders})
-        ladders = [ladder for ladder in ladders if ladder.family == family]
+    if wanted.family is not None:
+        require("family", [wanted.family], {ladder.family for ladder in ladders})
+        ladders = [ladder for ladder in ladders if ladder.family == wanted.family]
     known = sorted({ladder.task for ladder in ladders})
-    wanted = {task: members_of(task, known) for task in (tasks if tasks is not None else known)}
-    members = list(dict.fromkeys(name for names in wanted.values() for name in names))
-    require("task", members, set(known))
-    ladders = [ladder for ladder in ladders if ladder.task in members]
+    # Two spellings of one task are one question.
+    groups = {members_of(task, known, wanted.num_fewshot): task for task in reversed(wanted.tasks or known)}
+    groups = dict(reversed(groups.items()))
+    shots = {name: asked_shots(task, name, wanted.num_fewshot) for names, task in groups.items() for name in names}
+    require("task", list(shots), set(known))
+    ladders = [ladder for ladder in ladders if ladder.task in shots]
     families = sorted({ladder.family for ladder in ladders})
     if len(families) > 1:
         raise UsageError(
             f"{source} holds {len(families)} families on these tasks ({', '.join(families[:6])})",
             remedy="name one with --family",
         )
-    if num_fewshot is not None:
-        ladders = [ladder for ladder in ladders if ladder.num_fewshot == num_fewshot]
-        if not ladders:
-            raise UsageError(f"no results with {num_fewshot} shots on these tasks")
-    chosen = _one_definition_each(ladders, members, progress)
-    return [union_of(task, [chosen[name] for name in names], progress.notice) for task, names in wanted.items()]
+    chosen = _one_definition_each(ladders, shots)
+    lacking = [name for name in shots if name not in chosen]
+    if lacking and (wanted.tasks is not None or not chosen):
+        counts = sorted({str(ladder.num_fewshot) for ladder in ladders if ladder.task in lacking})
+        raise UsageError(
+            f"{families[0]} has no results on {', '.join(lacking[:4])} with {shots[lacking[0]]} shots",
+            expected=f"shots that were measured: {', '.join(counts)}",
+        )
+    return [
+        _joined(task, [chosen[name] for name in names], wanted.chance)
+        for names, task in groups.items()
+        if all(name in chosen for name in names)
+    ]
 
 
-def _read(
-    source: Path,
-    tasks: Sequence[str] | None,
-    family: str | None,
-    num_fewshot: int | None,
-    with_items: bool,
-    progress: Progress,
-) -> list[Ladder]:
+def _joined(task: str, members: Sequence[Ladder], chance: float | None) -> Ladder:
+    """A task's own ladder or its group's union, with its measures chosen."""
+    notes: list[str] = []
+    ladder = union_of(task, members, notes.append)
+    return by_rule(replace(ladder, notes=(*notes, *ladder.notes)), chance=chance)
+
+
+def _read(source: Path, wanted: Wanted, with_items: bool, progress: Progress) -> list[Ladder]:
     if not source.exists():
         raise InputError(
             f"there is no {source}", expected="a results file or a table of observations", remedy="run `forecast eval` first"
@@ -120,19 +130,28 @@ def _read(
         from forecast.core.observation_rows import to_ladders
         from forecast.importers import read_observations
 
-        return to_ladders(read_observations(source, notice=progress.notice), notice=progress.notice)
+        return to_ladders(read_observations(source, notice=progress.notice))
     from forecast.store import Store
 
-    store = Store(source)
+    store, families = Store(source), None if wanted.family is None else [wanted.family]
+    tasks, asked = wanted.tasks, {}
     if tasks is not None:
-        tasks = stored_members(store, tasks, None if family is None else [family])
+        held = {task: stored_members(store, [task], families, wanted.num_fewshot) for task in tasks}
+        tasks = list(dict.fromkeys(name for names in held.values() for name in names))
+        asked = {name: asked_shots(task, name, wanted.num_fewshot) for task, names in held.items() for name in names}
     return store.ladders(
-        tasks=tasks,
-        families=None if family is None else [family],
-        num_fewshot=num_fewshot,
-        with_items=with_items,
-        notice=progress.notice,
+        tasks=tasks, families=families, choose_shots=shots_rule(wanted.num_fewshot, asked), with_items=with_items
     )
+
+
+def shots_rule(num_fewshot: int | None, asked: Mapping[str, int | None] | None = None) -> ShotsRule:
+    """Return the rule by which a results file chooses shots: what is asked of single tasks, else of all, else `measures`."""
+
+    def rule(task: str, runs: Mapping[int | None, int]) -> tuple[int | None, str] | None:
+        choice = choose_shots(task, runs, (asked or {}).get(task, num_fewshot))
+        return None if choice is None else (choice.num_fewshot, choice.note)
+
+    return rule
 
 
 def _has_accuracy(ladder: Ladder) -> bool:
@@ -150,20 +169,34 @@ def require(kind: str, wanted: Sequence[str], known: set[str]) -> None:
             )
 
 
-def _one_definition_each(ladders: list[Ladder], tasks: Sequence[str], progress: Progress) -> dict[str, Ladder]:
+def _one_definition_each(ladders: Sequence[Ladder], shots: Mapping[str, int | None]) -> dict[str, Ladder]:
+    """Of each task the ladder with the shots meant and, of several definitions, with the most runs.
+
+    Args:
+        ladders: of one family.
+        shots: task -> what the user says of its shots.
+    """
     by_task: dict[str, list[Ladder]] = {}
     for ladder in ladders:
         by_task.setdefault(ladder.task, []).append(ladder)
     chosen = {}
-    for task in tasks:
-        variants = sorted(by_task[task], key=lambda ladder: -len(set(ladder.model)))
-        if len(variants) > 1:
-            shots = variants[0].num_fewshot
-            progress.notice(
-                f"{task} was measured in {len(variants)} ways that are never mixed; the one with the most runs"
-                f" ({'unknown' if shots is None else shots} shots) is used; --num-fewshot chooses another"
+    for task, asked in shots.items():
+        runs: dict[int | None, int] = {}
+        for ladder in by_task[task]:
+            runs[ladder.num_fewshot] = max(runs.get(ladder.num_fewshot, 0), len(set(ladder.model)))
+        choice = choose_shots(task, runs, asked)
+        if choice is None:
+            continue
+        alike = [ladder for ladder in by_task[task] if ladder.num_fewshot == choice.num_fewshot]
+        best = max(alike, key=lambda ladder: len(set(ladder.model)))
+        notes = [choice.note] if choice.note else []
+        if len(alike) > 1:
+            rows = sum(len(ladder) for ladder in alike) - len(best)
+            notes.append(
+                f"{task} was measured in {len(alike)} ways that are never mixed; the one with the most runs is used, and"
+                f" {rows} checkpoints of the others are left out."
             )
-        chosen[task] = variants[0]
+        chosen[task] = replace(best, notes=(*notes, *best.notes))
     return chosen
 
 
@@ -180,13 +213,18 @@ def stored_siblings(source: Path, family: str, own: Mapping[str, Ladder], num_fe
     names = sibling_names([entry for entry in stored if num_fewshot is None or entry[1] == num_fewshot])
     others = [task for task in names if task not in own]
     found: list[Ladder] = []
+    store = Store(source)
+
+    def read(tasks: Sequence[str]) -> list[Ladder]:
+        return store.ladders(tasks=tasks, families=[family], choose_shots=shots_rule(num_fewshot))
+
     try:
-        found = _read(source, others, family, num_fewshot, False, SilentProgress()) if others else []
+        found = read(others) if others else []
     except UsageError:  # some task has nothing complete: each by itself
         for task in others:
             with contextlib.suppress(UsageError):
-                found += _read(source, [task], family, num_fewshot, False, SilentProgress())
-    chosen = {ladder.task: ladder for ladder in found} | dict(own)
+                found += read([task])
+    chosen = {ladder.task: by_rule(ladder) for ladder in found} | dict(own)
     return [chosen[name] for name in names if name in chosen and _has_accuracy(chosen[name])]
 
 
@@ -205,8 +243,9 @@ def sibling_names(stored: Sequence[tuple[str, int | None]]) -> list[str]:
     names = sorted(task for task, counts in shots.items() if len(counts) == 1)
     first: dict[str, str] = {}
     for name in names:
-        groups = (group for group in benchmark_names() if group not in shots and name.startswith(f"{group}_"))
-        first.setdefault(next(groups, name), name)
+        card = card_of(name)
+        is_member = card is not None and not same_task(card.name, name) and card.name not in shots
+        first.setdefault(card.name if card is not None and is_member else name, name)
     chosen = _spread(list(first.values()), MOST_SIBLINGS)
     rest = _spread([name for name in names if name not in chosen], MOST_SIBLINGS - len(chosen))
     return sorted([*chosen, *rest])

@@ -10,6 +10,7 @@ import numpy as np
 
 from forecast.core.errors import FitError, UsageError
 from forecast.core.observations import FloatArray
+from forecast.core.scale import check_scale
 from forecast.core.units import FLOPS_PER_PARAM_TOKEN, FlopsConvention, deepseek_flops_per_token
 from forecast.laws import FitResult, get_law
 from forecast.laws.envelope import Envelope, envelope_frontier
@@ -174,8 +175,7 @@ def find_optimum(
 
 def _check(budgets: Sequence[float], approaches: Sequence[str], level: float) -> None:
     for budget in budgets:
-        if not (np.isfinite(budget) and budget > 0):
-            raise UsageError(f"a budget of {budget} FLOPs cannot be meant", expected="a positive number")
+        check_scale("", flops=budget)
     for approach in approaches:
         if approach not in APPROACHES:
             raise UsageError(f"there is no approach '{approach}'", expected="any of " + ", ".join(APPROACHES))

@@ -10,6 +10,7 @@ import numpy as np
 
 from forecast.core.errors import FitError, UsageError
 from forecast.core.observations import FloatArray
+from forecast.core.scale import check_scale
 from forecast.core.units import FLOPS_PER_PARAM_TOKEN, deepseek_flops_per_token
 from forecast.laws import Huber, LeastSquares, fit, get_law
 from forecast.laws.design import assess_candidates
@@ -21,8 +22,8 @@ DEFAULT_FRACTION = 0.01
 DEFAULT_RUNGS = 6
 _RATIO = 10**0.5
 """Compute between neighbouring rungs: half a decade."""
-_LEAST_TARGET, _LARGEST_TARGET = 1e12, 1e30
-"""Training FLOPs of a target: from a toy to ten thousand times what anybody has trained."""
+_LEAST_TARGET = 1e12
+"""Training FLOPs of a target that a ladder of smaller runs still fits below."""
 _LEAST_RATIO, _LARGEST_RATIO = 0.01, 1e6
 """Tokens per parameter: from models that hardly see data to a thousand times what over-trained ones see."""
 _LONGEST_CONTEXT = 100_000_000
@@ -170,10 +171,9 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
 
 
 def _check(request: PlanRequest) -> None:
-    if not _LEAST_TARGET <= request.target_flops <= _LARGEST_TARGET:
-        raise UsageError(
-            f"a target of {request.target_flops:g} FLOPs cannot be meant", expected=f"{_LEAST_TARGET:g} to {_LARGEST_TARGET:g}"
-        )
+    check_scale("", flops=request.target_flops)
+    if request.target_flops < _LEAST_TARGET:
+        raise UsageError(f"--flops is {request.target_flops:g}", expected=f"at least {_LEAST_TARGET:g}")
     if not 0 < request.fraction <= 1:
         raise UsageError(f"a fraction of {request.fraction} cannot be meant", expected="above 0 and at most 1, such as 0.01")
     if not 2 <= request.rungs <= 50:

@@ -13,10 +13,11 @@ from forecast.core.errors import InputError, NotForecastableError, StoreError, U
 from forecast.core.forecasts import Forecast, Target
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
+from forecast.core.scale import check_scale
 from forecast.forecasting.engine import Rehearsed, check_question, forecast_rehearsed, rehearse_ladder
 from forecast.forecasting.preparation import choose_metric
 from forecast.forecasting.provenance import code_version, data_hash
-from forecast.workflows.ladders import load_with_siblings, require
+from forecast.workflows.ladders import Wanted, load_with_siblings, require
 from forecast.workflows.questions import Question, Window, window_of, windows_beside
 
 
@@ -50,7 +51,7 @@ def predict_ladders(
         method: `auto` or a method's name.
         level: nominal coverage of the intervals.
         seed: of everything random.
-        metric: accuracy metric; None takes the first measured.
+        metric: accuracy metric; None takes that of the task's card, else the first measured.
         recipe_shift: what another recipe may move the targets by (standard deviation, as a fraction).
         progress: where the bar goes; one unit per back-tested task.
 
@@ -95,7 +96,8 @@ def predict_ladders(
                 others = [done[window.key] for window in beside[task]]
                 elsewhere = [other for other in others if other is not None and other.evidence]
                 try:
-                    found += _forecast(own[task], held[task], elsewhere, level, seed, recipe_shift)
+                    made = _forecast(own[task], held[task], elsewhere, level, seed, recipe_shift)
+                    found += [_with_notes(entry, _silent(len(others), len(elsewhere))) for entry in made]
                 except NotForecastableError as error:
                     failed[task] = error
                 stage.advance()
@@ -136,6 +138,20 @@ def _forecast(
     return found
 
 
+def _silent(siblings: int, speaking: int) -> tuple[str, ...]:
+    """A sentence on the siblings whose back-tests say nothing."""
+    if speaking == siblings:
+        return ()
+    return (
+        f"{siblings - speaking} of {siblings} other tasks of the family could not be back-tested and do not help to scale the"
+        " interval.",
+    )
+
+
+def _with_notes(entry: Prediction, notes: tuple[str, ...]) -> Prediction:
+    return replace(entry, forecast=replace(entry.forecast, warnings=entry.forecast.warnings + notes)) if notes else entry
+
+
 def predict_ladder(
     ladder: Ladder,
     targets: Sequence[Target],
@@ -168,6 +184,7 @@ def predict(
     seed: int = 0,
     metric: str | None = None,
     num_fewshot: int | None = None,
+    chance: float | None = None,
     fit_max_flops: float | None = None,
     recipe_shift: float = 0.0,
     progress: Progress | None = None,
@@ -184,8 +201,9 @@ def predict(
         method: `auto` or a method's name.
         level: nominal coverage of the intervals.
         seed: of everything random.
-        metric: accuracy metric; None takes the first measured.
-        num_fewshot: shots, where a task was measured with several.
+        metric: accuracy metric; None takes that of the task's card, else the first measured.
+        num_fewshot: shots, where a task was measured with several; None takes the card's, else those of most runs.
+        chance: accuracy of guessing on the named tasks; None takes the data's, else the card's.
         fit_max_flops: fit on checkpoints of at most so much compute.
         recipe_shift: what another recipe may move the target by (standard deviation, as a fraction).
         progress: where bars and notices go.
@@ -198,11 +216,11 @@ def predict(
     progress = progress or SilentProgress()
     if holdout is None and not targets:
         raise UsageError("nothing to forecast", expected="--flops, --params with --tokens, --holdout MODEL or --targets FILE")
-    if fit_max_flops is not None and not (np.isfinite(fit_max_flops) and fit_max_flops > 0):
-        raise UsageError(f"--fit-max-flops is {fit_max_flops}", expected="a positive number of training FLOPs")
+    if fit_max_flops is not None:
+        check_scale("--fit-max-flops", flops=fit_max_flops)
     check_question(targets, method=method, level=level, recipe_shift=recipe_shift)
-    tasks = None if tasks is None else list(dict.fromkeys(tasks))
-    ladders, siblings = load_with_siblings(source, tasks=tasks, family=family, num_fewshot=num_fewshot, progress=progress)
+    wanted = Wanted(tasks=tasks, family=family, num_fewshot=num_fewshot, chance=chance)
+    ladders, siblings = load_with_siblings(source, wanted, progress=progress)
     if holdout is not None:
         require("model", [holdout], {name for ladder in ladders for name in ladder.model})
     found, failed = predict_ladders(
@@ -300,9 +318,7 @@ def read_targets(path: Path) -> list[Target]:
                 numbers[column] = float(text) if text else None
             except ValueError as error:
                 raise InputError(f"{path} line {line}: {column} is '{text}'", expected="a positive number") from error
-        targets.append(
-            Target(
-                name=row["name"] or f"line {line}", params=numbers["params"], tokens=numbers["tokens"], flops=numbers["flops"]
-            )
-        )
+        params, tokens, flops = numbers["params"], numbers["tokens"], numbers["flops"]
+        check_scale(f"{path} line {line}", params=params, tokens=tokens, flops=flops, error=InputError)
+        targets.append(Target(name=row["name"] or f"line {line}", params=params, tokens=tokens, flops=flops))
     return targets

@@ -11,16 +11,18 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from forecast.core.errors import ForecastError, InputError, NotForecastableError, UsageError
+from forecast.core.errors import ForecastError, InputError, NotForecastableError
 from forecast.core.forecasts import Forecast, Target
 from forecast.core.metrics import ACCURACY_METRICS
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
+from forecast.core.scale import check_scale
 from forecast.forecasting.preparation import choose_metric
 from forecast.report.forecast_figure import draw_forecast
 from forecast.report.page import ReportContent, Section, render_page
 from forecast.store import Store
-from forecast.workflows.ladders import stored_siblings
+from forecast.workflows.ladders import Wanted, shots_rule, stored_siblings
+from forecast.workflows.measures import by_rule
 from forecast.workflows.predict import Prediction, predict_ladders
 from forecast.workflows.questions import Question
 from forecast.workflows.task_groups import members_of, stored_members, union_of
@@ -41,6 +43,7 @@ def write_report(
     tasks: Sequence[str] | None = None,
     families: Sequence[str] | None = None,
     num_fewshot: int | None = None,
+    chance: float | None = None,
     flops: Sequence[float] = (),
     level: float = 0.9,
     seed: int = 0,
@@ -53,7 +56,8 @@ def write_report(
         out: HTML file to write.
         tasks: benchmarks; None takes all that have accuracies.
         families: families; None takes all.
-        num_fewshot: shots, where a task was measured with several.
+        num_fewshot: shots, where a task was measured with several; None takes the card's, else those of most runs.
+        chance: accuracy of guessing on the named tasks; None takes the data's, else the card's.
         flops: training FLOPs of the targets; none means 10 and 100 times each ladder's largest run.
         level: nominal coverage of the intervals.
         seed: of everything random.
@@ -70,14 +74,21 @@ def write_report(
             f"there is no {db}", expected="a results file", remedy="run `forecast eval` first, or name it with --db"
         )
     for amount in flops:
-        if not (math.isfinite(amount) and amount > 0):
-            raise UsageError(f"--flops is {amount!r}", expected="a positive number of training FLOPs")
+        check_scale("--flops", flops=amount)
+    Wanted(tasks=tasks, num_fewshot=num_fewshot, chance=chance)
     store = Store(db)
-    names = None if tasks is None else stored_members(store, tasks, families)
-    found = store.ladders(tasks=names, families=families, num_fewshot=num_fewshot, with_items=True, notice=progress.notice)
+    names = None if tasks is None else stored_members(store, tasks, families, num_fewshot)
+    found = store.ladders(
+        tasks=names,
+        families=families,
+        choose_shots=shots_rule(num_fewshot),
+        with_items=True,
+        notice=progress.notice,
+    )
     ladders = [ladder for ladder in found if _has_accuracy(ladder)]
     if tasks is not None:
-        ladders = _named(ladders, tasks, progress)
+        ladders = _named(ladders, tasks, num_fewshot, progress)
+    ladders = [by_rule(ladder, chance=chance) for ladder in ladders]
     if not ladders:
         raise NotForecastableError(f"{db} holds no accuracies", remedy="run `forecast eval` or `forecast import` first")
     sections: list[Section] = []
@@ -109,15 +120,15 @@ def _has_accuracy(ladder: Ladder) -> bool:
     return any(np.isfinite(ladder.metrics[name]).any() for name in ACCURACY_METRICS if name in ladder.metrics)
 
 
-def _named(ladders: Sequence[Ladder], tasks: Sequence[str], progress: Progress) -> list[Ladder]:
+def _named(ladders: Sequence[Ladder], tasks: Sequence[str], num_fewshot: int | None, progress: Progress) -> list[Ladder]:
     """Each family's ladders of the tasks named, a group's joined; one that cannot be joined is left out, if any can."""
     named: list[Ladder] = []
     failed: list[tuple[str, ForecastError]] = []
     for family in dict.fromkeys(ladder.family for ladder in ladders):
         own = {ladder.task: ladder for ladder in ladders if ladder.family == family}
         for task in dict.fromkeys(tasks):
-            members = [own[name] for name in members_of(task, own) if name in own]
             try:
+                members = [own[name] for name in members_of(task, own, num_fewshot) if name in own]
                 named += [union_of(task, members, progress.notice)] if members else []
             except ForecastError as error:
                 failed.append((f"{family}, {task}", error))
@@ -188,6 +199,7 @@ def _section(
         largest_model=ladder.model[row] if row is not None else "",
         largest_accuracy=float(ladder.metrics[metric][row]) if row is not None else None,
         accuracy_metric=metric,
+        num_fewshot=ladder.num_fewshot,
         forecasts=tuple(entry.forecast for entry in forecasts),
         check=check,
         figure_svg=_figure(forecasts[-1]) if forecasts else "",

@@ -14,6 +14,7 @@ from forecast.catalog.revisions import choose_revisions
 from forecast.catalog.sizes import choose_models
 from forecast.core.errors import InputError, UsageError
 from forecast.core.records import CheckpointRequest
+from forecast.core.scale import check_scale
 from forecast.workflows.model_names import read_model
 
 DEFAULT_CHECKPOINTS = Path("checkpoints")
@@ -72,9 +73,7 @@ def select(
                 f"--params, --tokens and --flops for {len(unique)} checkpoints",
                 expected="one checkpoint when numbers are given",
             )
-        for name, value in (("params", params), ("tokens", tokens), ("flops", flops)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise UsageError(f"--{name} is {value}", expected="a number above 0")
+        check_scale("", params=params, tokens=tokens, flops=flops)
         unique = [override(unique[0], params=params, tokens=tokens, flops=flops, flops_convention=flops_convention)]
     return sorted(unique, key=_cost)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.catalog.benchmarks import benchmark_names, load_benchmark
+from forecast.catalog.task_facts import card_of, same_task, stated_shots, task_key
 from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.hashing import content_hash
 from forecast.core.observations import FloatArray, ItemMatrix, Ladder
@@ -17,27 +17,74 @@ if TYPE_CHECKING:
     from forecast.store import Store
 
 
-def members_of(task: str, known: Collection[str]) -> tuple[str, ...]:
-    """The stored tasks that a name stands for: itself, or `NAME_*` where a card has the name and no results of its own.
+def members_of(task: str, known: Collection[str], num_fewshot: int | None = None) -> tuple[str, ...]:
+    """The stored tasks that a name stands for: itself, another spelling of it, or the members that its card lists.
 
-    >>> members_of("mmlu", ["mmlu_anatomy", "mmlu_virology", "piqa"])
+    Args:
+        task: the name that is asked for.
+        known: names of what is stored.
+        num_fewshot: the user's number of shots, where stored names state theirs.
+
+    Raises:
+        UsageError: several stored names may be meant.
+
+    >>> members_of("mmlu", ["mmlu_anatomy", "mmlu_virology", "mmlu_pro", "piqa"])
     ('mmlu_anatomy', 'mmlu_virology')
-    >>> members_of("piqa", ["piqa", "piqa_hard"])
-    ('piqa',)
+    >>> members_of("ARC-Challenge", ["arc_challenge@0shot", "arc_challenge@5shot"], 5), members_of("piqa", ["piqa", "PIQA"])
+    (('arc_challenge@5shot',), ('piqa',))
     """
-    if task in known or task not in benchmark_names():
+    if task in known:
         return (task,)
-    return tuple(sorted(name for name in known if name.startswith(f"{task}_"))) or (task,)
+    shots = num_fewshot if num_fewshot is not None else stated_shots(task)
+    spelt = _with_shots(task, [name for name in known if same_task(name, task)], shots)
+    if len(spelt) > 1:
+        raise UsageError(f"'{task}' may mean {' or '.join(sorted(spelt))}", remedy="name the one that is meant")
+    if spelt:
+        return (spelt[0],)
+    card = card_of(task)
+    if card is None or not same_task(card.name, task):
+        return (task,)
+    keys = {task_key(member) for member in card.members}
+    return tuple(sorted(_with_shots(task, [name for name in known if task_key(name) in keys], shots))) or (task,)
 
 
-def stored_members(store: Store, tasks: Sequence[str], families: Sequence[str] | None) -> list[str]:
+def _with_shots(task: str, names: Sequence[str], shots: int | None) -> list[str]:
+    """Of stored names that state their shots those meant: the user's, else the card's where such there are."""
+    stated = {name: stated_shots(name) for name in names}
+    card = card_of(task)
+    if shots is None and card is not None and card.num_fewshot in stated.values():
+        shots = card.num_fewshot
+    return [name for name in names if shots is None or stated[name] in (None, shots)]
+
+
+def asked_shots(task: str, member: str, num_fewshot: int | None) -> int | None:
+    """Return the shots that the user means by a task's name and `--num-fewshot`, None where both leave it open.
+
+    Raises:
+        UsageError: the two contradict each other.
+
+    >>> asked_shots("mmlu 5-shot", "mmlu", None), asked_shots("mmlu", "mmlu", None)
+    (5, None)
+    """
+    stated = stated_shots(task)
+    if stated is not None and num_fewshot is not None and stated != num_fewshot:
+        raise UsageError(f"'{task}' with --num-fewshot {num_fewshot}", expected="one number of shots")
+    # A stored name that states its shots has them in the name, not necessarily as a number beside it.
+    return num_fewshot if stated is None or stated_shots(member) is not None else stated
+
+
+def stored_members(
+    store: Store, tasks: Sequence[str], families: Sequence[str] | None, num_fewshot: int | None = None
+) -> list[str]:
     """Return the tasks of a results file that the names stand for in any of the families; None means all families."""
     rows = [row for part in store.query("SELECT DISTINCT family, task FROM observations") for row in part.to_pylist()]
     known: dict[str, set[str]] = {}
     for row in rows:
         if families is None or row["family"] in families:
             known.setdefault(row["family"], set()).add(row["task"])
-    return list(dict.fromkeys(name for task in tasks for held in known.values() or [()] for name in members_of(task, held)))
+    return list(
+        dict.fromkeys(name for task in tasks for held in known.values() or [()] for name in members_of(task, held, num_fewshot))
+    )
 
 
 def union_of(task: str, members: Sequence[Ladder], notice: Callable[[str], None]) -> Ladder:
@@ -77,11 +124,12 @@ def join_tasks(name: str, members: Sequence[Ladder]) -> Ladder:
         raise UsageError(
             f"the tasks of '{name}' were measured with shots {sorted(map(str, shots))}", remedy="choose --num-fewshot"
         )
-    together, whole = float(np.max(sizes.sum(axis=0))), load_benchmark(name).items
+    card = card_of(name)
+    together, whole = float(np.max(sizes.sum(axis=0))), card.items if card is not None else None
     if whole is not None and together > whole:
         raise UsageError(
-            f"{len(members)} tasks named {name}_* have {together:.0f} items together",
-            expected=f"at most the {whole} of '{name}'",
+            f"the {len(members)} tasks of '{name}' have {together:.0f} items together",
+            expected=f"at most the {whole} that its card states",
             remedy="name the tasks that are meant",
         )
     share = sizes / sizes.sum(axis=0)
@@ -103,6 +151,8 @@ def join_tasks(name: str, members: Sequence[Ladder]) -> Ladder:
         chance=float(np.median(mean([np.full(len(common), ladder.chance) for ladder in taken]))),
         items=_join_items(taken),
         definition=content_hash([[ladder.task, ladder.definition] for ladder in taken]),
+        # What is said of each task alike is said once, of the group.
+        notes=tuple(dict.fromkeys(note.replace(ladder.task, name) for ladder in taken for note in ladder.notes)),
     )
 
 

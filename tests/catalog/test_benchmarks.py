@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from forecast.catalog.benchmarks import benchmark_names, load_benchmark, load_benchmarks, read_benchmark
+from forecast.catalog.task_facts import card_of, task_key
 from forecast.core.errors import InputError, UsageError
 
 CARD = """\
@@ -28,9 +30,9 @@ def test_shipped_cards_are_valid() -> None:
     cards = load_benchmarks()
     assert len(cards) >= 12
     for card in cards:
-        assert card.items
         assert card.dataset
-        assert card.licence
+        assert (card.items is None) == (not card.items_source)
+        assert bool(card.licence) == bool(card.licence_source)
 
 
 def lm_eval_tasks() -> dict[str, dict[str, object]]:
@@ -41,18 +43,11 @@ def lm_eval_tasks() -> dict[str, dict[str, object]]:
 
     Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
     found: dict[str, dict[str, object]] = {}
-    for folder in (
-        "arc",
-        "openbookqa",
-        "piqa",
-        "sciq",
-        "hellaswag",
-        "winogrande",
-        "super_glue",
-        "commonsense_qa",
-        "siqa",
-        "lambada",
-    ):
+    folders = (
+        "anli arc arithmetic commonsense_qa glue gsm8k hellaswag humaneval lambada logiqa logiqa2 mathqa mbpp medmcqa medqa"
+        " nq_open openbookqa piqa pubmedqa race sciq siqa storycloze super_glue swag triviaqa winogrande wsc273"
+    )
+    for folder in folders.split():
         for path in (Path(lm_eval.__file__).parent / "tasks" / folder).rglob("*.yaml"):
             content = yaml.load(path.read_text(encoding="utf-8"), Loader)
             if isinstance(content, dict) and isinstance(content.get("task"), str):
@@ -69,13 +64,68 @@ def test_cards_agree_with_the_stock_tasks() -> None:
         if card.lm_eval_task not in stock:
             continue
         task = stock[card.lm_eval_task]
-        assert task["dataset_path"] == card.dataset
+        # Some stock tasks read files of the hub's data set by their address.
+        assert task["dataset_path"] == card.dataset or card.dataset in str(task["dataset_kwargs"])
         assert (task.get("dataset_name") or "") == card.dataset_config
         assert task.get("test_split") == card.split or task.get("validation_split") == card.split
         metrics = [entry["metric"] for entry in task["metric_list"]]  # type: ignore[union-attr,index]
-        assert card.accuracy_metric in metrics
+        generated = task["output_type"] == "generate_until"
+        assert generated or card.accuracy_metric in metrics
+        # Where answers are generated or must be the likeliest continuation, guessing scores nothing.
+        assert (card.chance == 0) == (generated or task["output_type"] == "loglikelihood")
+        choices = task.get("doc_to_choice")
+        if isinstance(choices, list):
+            assert card.chance == pytest.approx(1 / len(choices))
         checked += 1
-    assert checked >= 11
+    assert checked >= 34
+
+
+def test_members_are_those_of_the_stock_groups() -> None:
+    import lm_eval
+
+    folder = Path(lm_eval.__file__).parent / "tasks"
+    for group in ("mmlu", "blimp", "mmlu_pro", "anli", "arithmetic", "minerva_math", "wmdp", "xwinograd"):
+        where = folder / "mmlu" / "default" if group == "mmlu" else folder / group
+        names = {
+            found[1]
+            for path in where.glob("*.yaml")
+            if (found := re.search(r"""^"?task"?: "?(\w+)"?$""", path.read_text(encoding="utf-8"), re.MULTILINE))
+        }
+        assert set(load_benchmark(group).members) == names - {"minerva_math500"}, group
+
+
+def test_no_name_belongs_to_two_cards() -> None:
+    seen: dict[str, str] = {}
+    for card in load_benchmarks():
+        for name in {task_key(name) for name in (card.name, card.lm_eval_task, *card.aliases, *card.members) if name}:
+            assert seen.setdefault(name, card.name) == card.name
+
+
+@pytest.mark.parametrize(
+    ("task", "card"),
+    [
+        ("arc_challenge@5shot", "arc_challenge"),
+        ("ARC-Challenge", "arc_challenge"),
+        ("arc-c (25-shot)", "arc_challenge"),
+        ("hellaswag@10shot", "hellaswag"),
+        ("hellaswag_zeroshot", "hellaswag"),
+        ("mmlu 5-shot", "mmlu"),
+        ("mmlu_anatomy", "mmlu"),
+        ("mmlu_pro", "mmlu_pro"),
+        ("mmlu_pro_law", "mmlu_pro"),
+        ("blimp_wh_island", "blimp"),
+        ("anli_r2", "anli"),
+        ("logi_qa", "logiqa"),
+        ("csqa", "commonsense_qa"),
+        ("truthfulqa_mc2", None),
+        ("mmlu_pro_plus", None),
+        ("arc", None),
+        ("", None),
+    ],
+)
+def test_a_card_is_found_by_what_tables_call_its_task(task: str, card: str | None) -> None:
+    found = card_of(task)
+    assert (found.name if found else None) == card
 
 
 def test_items_are_those_of_the_real_data(data_folder: Path) -> None:
@@ -101,6 +151,7 @@ def test_items_are_those_of_the_real_data(data_folder: Path) -> None:
         ("items: {value: 12", "items: {value: 0", 8, "field 'items.value' is 0"),
         ("task: quiz", "task: quizz", 1, "the file's name"),
         ("title: A quiz\n", "", 1, "lacks 'title'"),
+        ("licence:", "members: [a, a]\nlicence:", 9, "repeats 'a'"),
         ("nll_metric", "nll_metrics", 6, "did you mean 'nll_metric'"),
     ],
 )

@@ -10,10 +10,11 @@ import pytest
 
 from forecast.core.errors import NotForecastableError
 from forecast.core.forecasts import Target
+from forecast.core.metrics import TEXT_METRICS
 from forecast.core.observations import Ladder
 from forecast.forecasting import engine, forecast_ladder, registry
 from forecast.forecasting.method import Method
-from forecast.forecasting.methods.two_step import PLAIN, TwoStep
+from forecast.forecasting.methods.two_step import TwoStep
 from forecast.forecasting.preparation import prepare
 from forecast.forecasting.replicates import resample
 from forecast.laws import replicate_fit
@@ -35,7 +36,7 @@ def _failing(rows: Callable[[int], np.ndarray]) -> Callable[..., ReplicateSoluti
 
 def test_a_method_of_other_laws_is_a_few_words(simulate: Simulate) -> None:
     """Kaplan's law in C has no irreducible term: its roles are known, so nothing else need be said."""
-    method = TwoStep(name="two-step-power", summary="without irreducible loss", metrics=PLAIN, first=("kaplan-compute",))
+    method = TwoStep(name="two-step-power", summary="without irreducible loss", metrics=TEXT_METRICS, first=("kaplan-compute",))
     sample = prepare(simulate(), metric="acc").sample
     fitted = method.fit(resample(sample, 4, np.random.default_rng(0)))
     nll, measured = fitted.nll(sample.points), sample.nll["nll_per_char"]

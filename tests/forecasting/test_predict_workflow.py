@@ -15,10 +15,9 @@ from forecast.cli.app import build_app
 from forecast.core.errors import ForecastError, InputError, NotForecastableError, UsageError
 from forecast.core.forecasts import Target
 from forecast.core.observations import Ladder
-from forecast.core.progress import SilentProgress
 from forecast.report.forecast_figure import draw_forecast
 from forecast.workflows.backtest import draw_report, run_backtest
-from forecast.workflows.ladders import load_ladders
+from forecast.workflows.ladders import Wanted, load_ladders
 from forecast.workflows.predict import predict, predict_ladder, read_targets
 from forecast.workflows.questions import hold_out
 
@@ -49,8 +48,8 @@ def test_untrained_checkpoints_are_called_that(simulate: Simulate) -> None:
     flops[:2], tokens[:2], step[:2] = 0.0, 0.0, 0.0
     flops[2], tokens[2] = np.nan, np.nan
     (found,) = predict_ladder(replace(ladder, flops=flops, tokens=tokens, step=step), [Target(name="t", flops=1e22)])
-    assert "2 untrained checkpoints (step 0) are left out." in found.forecast.warnings
-    assert "1 checkpoints have no known training FLOPs and are left out." in found.forecast.warnings
+    assert "Left out: 2 of 10 checkpoints (untrained, at step 0)." in found.forecast.warnings
+    assert "Left out: 1 of 10 checkpoints (no known training FLOPs)." in found.forecast.warnings
 
 
 def test_a_held_out_model_is_never_seen(simulate: Simulate) -> None:
@@ -112,8 +111,8 @@ def test_unknown_names_give_the_nearest(table: Path) -> None:
         predict(table, tasks=["quiz"])
     with pytest.raises(InputError, match="there is no"):
         predict(table.with_name("absent.csv"), tasks=None, targets=[Target(name="x", flops=1e21)])
-    with pytest.raises(NotForecastableError, match="at most 1 FLOPs"):
-        predict(table, tasks=["quiz"], targets=[Target(name="x", flops=1e21)], fit_max_flops=1.0)
+    with pytest.raises(NotForecastableError, match=r"at most 10000 FLOPs"):
+        predict(table, tasks=["quiz"], targets=[Target(name="x", flops=1e21)], fit_max_flops=1e4)
 
 
 def test_two_families_need_a_name(simulate: Simulate, tmp_path: Path) -> None:
@@ -121,8 +120,8 @@ def test_two_families_need_a_name(simulate: Simulate, tmp_path: Path) -> None:
     text = path.read_text().splitlines()
     path.write_text("\n".join([*text, *(line.replace("simulated", "other") for line in text[1:])]) + "\n")
     with pytest.raises(UsageError, match="2 families"):
-        load_ladders(path, tasks=None, family=None, progress=SilentProgress())
-    assert load_ladders(path, tasks=None, family="other", progress=SilentProgress())[0].family == "other"
+        load_ladders(path, Wanted())
+    assert load_ladders(path, Wanted(family="other"))[0].family == "other"
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from forecast.catalog.benchmarks import load_benchmark
 from forecast.core.errors import NotForecastableError
 from forecast.core.forecasts import Target
 from forecast.core.observation_rows import to_ladders
@@ -18,7 +19,7 @@ from forecast.forecasting.provenance import data_hash
 from forecast.importers import read_observations
 from forecast.report.page import ReportContent, Section
 from forecast.store import Store
-from forecast.workflows.ladders import load_with_siblings, sibling_names
+from forecast.workflows.ladders import Wanted, load_with_siblings, sibling_names
 from forecast.workflows.predict import Prediction, predict, predict_ladder, predict_ladders
 from forecast.workflows.questions import Question
 from forecast.workflows.report import write_report
@@ -142,7 +143,7 @@ def test_table_and_results_file_choose_the_same_siblings(ladders: list[Ladder], 
     source.write_text("\n".join([header, *(",".join(row) for row in (*shots, *plain, *texts))]) + "\n")
     Store(tmp_path / "runs.duckdb").add_observations(read_observations(source))
     chosen = [
-        [ladder.task for ladder in load_with_siblings(tmp_path / name, tasks=["task03"], family=None)[1]]
+        [ladder.task for ladder in load_with_siblings(tmp_path / name, Wanted(tasks=["task03"]))[1]]
         for name in ("runs.csv", "runs.duckdb")
     ]
     assert chosen[0] == chosen[1]
@@ -151,7 +152,7 @@ def test_table_and_results_file_choose_the_same_siblings(ladders: list[Ladder], 
 
 
 def test_the_tasks_of_a_group_come_after_the_others() -> None:
-    names = sibling_names([*((f"mmlu_{i:02d}", 0) for i in range(57)), *((f"task{i}", 0) for i in range(10))])
+    names = sibling_names([*((name, 0) for name in load_benchmark("mmlu").members), *((f"task{i}", 0) for i in range(10))])
     assert len(names) == 17
     assert {f"task{i}" for i in range(10)} < set(names)
 
@@ -200,11 +201,12 @@ def test_a_sibling_that_cannot_be_forecast_is_left_out(ladders: list[Ladder]) ->
     flat = replace(ladders[2], metrics={"acc": np.full(8, 0.5)})
     (found,), failed = predict_ladders([Question(ladder=ladders[1], targets=TARGETS)], siblings=[ladders[0], flat])
     assert found.forecast.backtest.other_tasks == 1
+    assert any("1 of 2 other tasks of the family could not be back-tested" in text for text in found.forecast.warnings)
     assert not failed
 
 
 def test_a_group_does_not_count_its_own_members_as_other_tasks(ladders: list[Ladder]) -> None:
-    members = [replace(ladder, task=f"mmlu_{ladder.task}") for ladder in ladders[:2]]
+    members = [replace(ladder, task=task) for ladder, task in zip(ladders[:2], ("mmlu_anatomy", "mmlu_virology"), strict=True)]
     group = replace(ladders[2], task="mmlu")
     (found,), _ = predict_ladders([Question(ladder=group, targets=TARGETS)], siblings=[*members, ladders[3]])
     assert [ladder.task for ladder in found.siblings] == ["quiz3"]
@@ -213,8 +215,8 @@ def test_a_group_does_not_count_its_own_members_as_other_tasks(ladders: list[Lad
 def test_at_most_seventeen_siblings_are_read(ladders: list[Ladder], tmp_path: Path) -> None:
     many = [replace(ladders[0], task=f"task{i:02d}") for i in range(40)]
     source = _table(many, tmp_path / "runs.csv")
-    first = load_with_siblings(source, tasks=["task03"], family=None)[1]
-    second = load_with_siblings(source, tasks=["task21", "task07"], family=None)[1]
+    first = load_with_siblings(source, Wanted(tasks=["task03"]))[1]
+    second = load_with_siblings(source, Wanted(tasks=["task21", "task07"]))[1]
     assert [ladder.task for ladder in first] == [ladder.task for ladder in second]
     assert len(first) == 17
 

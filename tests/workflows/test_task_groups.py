@@ -15,7 +15,7 @@ from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.observations import ItemMatrix, Ladder
 from forecast.core.progress import SilentProgress
 from forecast.workflows.comparison import compare_families
-from forecast.workflows.ladders import load_ladders
+from forecast.workflows.ladders import Wanted, load_ladders
 from forecast.workflows.measurements import Selection, load_measurements
 from forecast.workflows.report import write_report
 from forecast.workflows.task_groups import join_tasks
@@ -48,7 +48,7 @@ def subject(name: str, items: int, *, models: tuple[str, ...] = MODELS, seed: in
 
 
 def test_means_over_all_items_of_the_checkpoints_that_answered_all() -> None:
-    one, two = subject("mmlu_a", 100), subject("mmlu_b", 300, models=MODELS[::-1][:5], seed=1)
+    one, two = subject("mmlu_anatomy", 100), subject("mmlu_business_ethics", 300, models=MODELS[::-1][:5], seed=1)
     joined = join_tasks("mmlu", [one, two])
     assert (joined.task, joined.model) == ("mmlu", MODELS[1:])
     assert joined.items is not None
@@ -65,15 +65,15 @@ def test_means_over_all_items_of_the_checkpoints_that_answered_all() -> None:
 
 
 def test_what_does_not_belong_together_is_not_joined() -> None:
-    one = subject("mmlu_a", 100)
+    one = subject("mmlu_anatomy", 100)
     with pytest.raises(NotForecastableError, match="no checkpoint has known numbers of items on all 2 tasks of 'mmlu'"):
-        join_tasks("mmlu", [one, replace(subject("mmlu_b", 100), n_items=None)])
+        join_tasks("mmlu", [one, replace(subject("mmlu_business_ethics", 100), n_items=None)])
     with pytest.raises(NotForecastableError, match="no checkpoint"):
-        join_tasks("mmlu", [subject("mmlu_a", 10, models=("m1",)), subject("mmlu_b", 10, models=("m2",))])
+        join_tasks("mmlu", [subject("mmlu_anatomy", 10, models=("m1",)), subject("mmlu_business_ethics", 10, models=("m2",))])
     with pytest.raises(UsageError, match=r"shots \['0', '5'\]; choose --num-fewshot"):
-        join_tasks("mmlu", [one, subject("mmlu_b", 100, shots=0)])
+        join_tasks("mmlu", [one, subject("mmlu_business_ethics", 100, shots=0)])
     with pytest.raises(UsageError, match="20000 items together; expected at most the 14042"):
-        join_tasks("mmlu", [subject("mmlu_a", 10_000), subject("mmlu_pro_law", 10_000)])
+        join_tasks("mmlu", [subject("mmlu_anatomy", 10_000), subject("mmlu_pro_law", 10_000)])
 
 
 HEADER = "family,model,task,params,tokens,acc,n_items,chance,num_fewshot,depth,seconds"
@@ -99,7 +99,7 @@ def stored(path: Path, kind: str) -> Path:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     lines = [HEADER]
-    for name, items in (("mmlu_a", 100), ("mmlu_b", 300), ("piqa", 50)):
+    for name, items in (("mmlu_anatomy", 100), ("mmlu_business_ethics", 300), ("piqa", 50)):
         lines += lines_of("f", subject(name, items))
     path = tmp_path / "runs.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -109,12 +109,11 @@ def table(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["table", "database"])
 def test_a_group_is_forecast_by_its_name(table: Path, kind: str) -> None:
     source = stored(table, kind)
-    progress = SilentProgress()
-    ladders = load_ladders(source, tasks=["mmlu", "piqa", "mmlu_a"], family=None, progress=progress)
-    assert [ladder.task for ladder in ladders] == ["mmlu", "piqa", "mmlu_a"]
-    expected = (subject("mmlu_a", 100).metrics["acc"] + 3 * subject("mmlu_b", 300).metrics["acc"]) / 4
+    ladders = load_ladders(source, Wanted(tasks=["mmlu", "piqa", "mmlu_anatomy"]))
+    assert [ladder.task for ladder in ladders] == ["mmlu", "piqa", "mmlu_anatomy"]
+    expected = (subject("mmlu_anatomy", 100).metrics["acc"] + 3 * subject("mmlu_business_ethics", 300).metrics["acc"]) / 4
     np.testing.assert_allclose(np.sort(ladders[0].metrics["acc"]), np.sort(expected), rtol=1e-6)
-    assert progress.notices[-1] == "mmlu is the union of 2 tasks with 400 items, of the checkpoints that answered all"
+    assert ladders[0].notes == ("mmlu is the union of 2 tasks with 400 items, of the checkpoints that answered all",)
     arguments = [
         "predict",
         "--task",
@@ -126,22 +125,22 @@ def test_a_group_is_forecast_by_its_name(table: Path, kind: str) -> None:
         str(source),
     ]
     assert json.loads(CliRunner().invoke(build_app(), arguments, catch_exceptions=False).stdout)["task"] == "mmlu"
-    assert {ladder.task for ladder in load_ladders(source, tasks=None, family=None)} == {"mmlu_a", "mmlu_b", "piqa"}
+    assert {ladder.task for ladder in load_ladders(source, Wanted())} == {"mmlu_anatomy", "mmlu_business_ethics", "piqa"}
     with pytest.raises(UsageError, match="blimp"):
-        load_ladders(source, tasks=["blimp"], family=None)
+        load_ladders(source, Wanted(tasks=["blimp"]))
 
 
 @pytest.mark.parametrize("kind", ["table", "database"])
 def test_laws_are_fitted_on_a_group_by_its_name(table: Path, kind: str) -> None:
     source, said = stored(table, kind), list[str]()
     found = load_measurements(source, Selection(task="mmlu"), notice=said.append)
-    expected = (subject("mmlu_a", 100).metrics["acc"] + 3 * subject("mmlu_b", 300).metrics["acc"]) / 4
+    expected = (subject("mmlu_anatomy", 100).metrics["acc"] + 3 * subject("mmlu_business_ethics", 300).metrics["acc"]) / 4
     np.testing.assert_allclose(found.column("acc"), expected, rtol=1e-6)
-    assert (found.task, found.members, found.runs) == ("mmlu", ("mmlu_a", "mmlu_b"), MODELS)
+    assert (found.task, found.members, found.runs) == ("mmlu", ("mmlu_anatomy", "mmlu_business_ethics"), MODELS)
     assert found.column("n_items").tolist() == [400.0] * len(MODELS)
     assert said[-1] == "mmlu is the union of 2 tasks with 400 items, of the checkpoints that answered all"
-    own = load_measurements(source, Selection(task="mmlu_b"), notice=said.append)
-    np.testing.assert_allclose(own.column("acc"), subject("mmlu_b", 300).metrics["acc"], rtol=1e-6)
+    own = load_measurements(source, Selection(task="mmlu_business_ethics"), notice=said.append)
+    np.testing.assert_allclose(own.column("acc"), subject("mmlu_business_ethics", 300).metrics["acc"], rtol=1e-6)
     with pytest.raises(UsageError, match="blimp"):
         load_measurements(source, Selection(task="blimp"), notice=said.append)
     where = "--table" if kind == "table" else "--db"
@@ -151,7 +150,7 @@ def test_laws_are_fitted_on_a_group_by_its_name(table: Path, kind: str) -> None:
 
 
 def test_of_a_tables_own_columns_a_group_keeps_what_all_its_tasks_share(tmp_path: Path) -> None:
-    one, two = subject("mmlu_a", 100), subject("mmlu_b", 300, models=MODELS[::-1][:5], seed=1)
+    one, two = subject("mmlu_anatomy", 100), subject("mmlu_business_ethics", 300, models=MODELS[::-1][:5], seed=1)
     path = tmp_path / "runs.csv"
     # The depth is the model's; the seconds are another number on each task.
     second = [line.split(",") for line in lines_of("f", two)]
@@ -162,13 +161,17 @@ def test_of_a_tables_own_columns_a_group_keeps_what_all_its_tasks_share(tmp_path
     assert found.column("depth").tolist() == [11.0, 12.0, 13.0, 14.0, 15.0]
     assert found.column("params").tolist() == one.params[1:].tolist()
     assert "seconds" not in found.columns
-    assert load_measurements(path, Selection(task="mmlu_a"), notice=lambda _text: None).column("seconds")[0] == 100.0
+    assert load_measurements(path, Selection(task="mmlu_anatomy"), notice=lambda _text: None).column("seconds")[0] == 100.0
 
 
 @pytest.mark.parametrize("kind", ["table", "database"])
 def test_a_group_is_whole_or_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "runs.csv"
-    rows = [line for name, shots in (("mmlu_a", 5), ("mmlu_b", 0)) for line in lines_of("f", subject(name, 100, shots=shots))]
+    rows = [
+        line
+        for name, shots in (("mmlu_anatomy", 5), ("mmlu_business_ethics", 0))
+        for line in lines_of("f", subject(name, 100, shots=shots))
+    ]
     path.write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
     source = stored(path, kind)
     for shots in (None, 5):
@@ -178,18 +181,20 @@ def test_a_group_is_whole_or_refused(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["table", "database"])
 def test_families_are_compared_on_the_same_tasks_of_a_group(table: Path, kind: str) -> None:
-    rows = lines_of("g", subject("mmlu_a", 100, seed=2)) + lines_of("g", subject("mmlu_b", 300, seed=3))
-    rows += lines_of("h", subject("mmlu_a", 100)) + lines_of("h", subject("mmlu_c", 300))
+    rows = lines_of("g", subject("mmlu_anatomy", 100, seed=2)) + lines_of("g", subject("mmlu_business_ethics", 300, seed=3))
+    rows += lines_of("h", subject("mmlu_anatomy", 100)) + lines_of("h", subject("mmlu_college_biology", 300))
     table.write_text(table.read_text(encoding="utf-8") + "\n".join(rows) + "\n", encoding="utf-8")
     source = stored(table, kind)
     found = compare_families(source, "f", "g", Selection(task="mmlu"), replicates=20, notice=lambda _text: None)
     assert (found.task, found.metric) == ("mmlu", "acc")
-    with pytest.raises(UsageError, match=r"2 tasks of 'mmlu' are stored of one family only \(mmlu_b, mmlu_c\)"):
+    with pytest.raises(
+        UsageError, match=r"2 tasks of 'mmlu' are stored of one family only \(mmlu_business_ethics, mmlu_college_biology\)"
+    ):
         compare_families(source, "f", "h", Selection(task="mmlu"), replicates=20, notice=lambda _text: None)
 
 
 def test_a_report_on_a_group(table: Path, tmp_path: Path) -> None:
-    others = lines_of("g", subject("mmlu_a", 100)) + lines_of("g", subject("mmlu_b", 100, shots=0))
+    others = lines_of("g", subject("mmlu_anatomy", 100)) + lines_of("g", subject("mmlu_business_ethics", 100, shots=0))
     table.write_text(table.read_text(encoding="utf-8") + "\n".join(others) + "\n", encoding="utf-8")
     source, out, progress = stored(table, "database"), tmp_path / "page.html", SilentProgress()
     assert write_report(source, out, tasks=["mmlu", "piqa"], families=["f"], progress=progress) == 2

@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+from forecast.cli.options import (
+    DEFAULT_DB,
+    ChanceOption,
+    DbOption,
+    JsonOption,
+    QuietOption,
+    SeedOption,
+    ShotsOption,
+    split_names,
+)
 from forecast.cli.outputs import check_figure
+from forecast.core.forecasts import measures_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,11 +32,12 @@ def register(app: typer.Typer) -> None:
 
 
 def backtest(
-    task: Annotated[str, typer.Option("--task", "-t", help="Benchmarks, comma-separated; all when left out.")] = "",
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Benchmarks, comma-separated; all when left out.")] = None,
     family: Annotated[str | None, typer.Option("--family", "-f", help="Family to back-test on.")] = None,
-    method: Annotated[str, typer.Option("--method", help="Methods, comma-separated; all when left out.")] = "",
-    metric: Annotated[str | None, typer.Option("--metric", help="acc, acc_norm or acc_bytes.")] = None,
-    num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="Methods, comma-separated; all when left out.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="acc, acc_norm or acc_bytes; the card's if not said.")] = None,
+    num_fewshot: ShotsOption = None,
+    chance: ChanceOption = None,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", callback=check_figure, help="Draw errors and coverage: .png, .svg or .pdf."),
@@ -43,22 +54,34 @@ def backtest(
 
     report = run_backtest(
         table or db,
-        tasks=[name.strip() for name in task.split(",") if name.strip()] or None,
+        tasks=split_names(task, "--task"),
         family=family,
-        methods=[name.strip() for name in method.split(",") if name.strip()] or None,
+        methods=split_names(method, "--method"),
         metric=metric,
         num_fewshot=num_fewshot,
+        chance=chance,
         seed=seed,
         progress=open_progress(quiet=quiet or json),
     )
     if json:
         print_json(_plain(report))
     else:
-        stdout_console().print(_table(report))
+        console = stdout_console()
+        console.print(_table(report))
+        for line in (*_measures(report), *report.warnings):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     if plot is not None:
         draw_report(report, plot)
         if not (quiet or json):
             stderr_console().print(f"drawn: {plot}", highlight=False, soft_wrap=True)
+
+
+def _measures(report: BacktestReport) -> list[str]:
+    """What was forecast on each task."""
+    first = {record.task: record for record in reversed(report.records)}
+    return [
+        f"{task}: {record.metric}, {measures_text(record.num_fewshot, record.chance)}" for task, record in sorted(first.items())
+    ]
 
 
 def _plain(report: BacktestReport) -> dict[str, object]:
@@ -69,6 +92,7 @@ def _plain(report: BacktestReport) -> dict[str, object]:
         "methods": list(report.scores),
         "verdict_auroc": report.verdict_auroc,
         "skipped": list(report.skipped),
+        "warnings": list(report.warnings),
         "records": list(report.records),
     }
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from forecast.cli.console import open_progress, print_json, stdout_console
-from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, split_names
 from forecast.cli.text_scores import print_text_table, with_perplexity
 
 
@@ -19,7 +19,9 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate_command(
-    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, groups or tags of lm-eval, comma-separated.")] = "",
+    tasks: Annotated[
+        str | None, typer.Option("--tasks", "-t", help="Tasks, groups or tags of lm-eval, comma-separated.")
+    ] = None,
     text: Annotated[
         list[Path] | None,
         typer.Option("--text", help="Text file (.txt, .gz, .xz) for perplexity and bits per byte; repeatable."),
@@ -75,10 +77,12 @@ def evaluate_command(
 ) -> None:
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
     from forecast.core.memory_reuse import keep_freed_memory
+    from forecast.core.scale import check_scale
     from forecast.hub import Fetcher, parse_bytes
     from forecast.workflows.model_names import request_of_backend
     from forecast.workflows.selection import select
 
+    check_scale("", params=params, tokens=tokens, flops=flops)
     requests = (
         [request_of_backend(backend)]
         if backend != "native" and not (model or family)
@@ -107,7 +111,7 @@ def evaluate_command(
     keep_freed_memory()
     report = evaluate(
         requests,
-        tasks=[name.strip() for name in tasks.split(",") if name.strip()],
+        tasks=split_names(tasks, "--tasks") or [],
         text_files=text or [],
         db=db,
         num_fewshot=num_fewshot,

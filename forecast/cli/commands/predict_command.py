@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+from forecast.cli.options import (
+    DEFAULT_DB,
+    ChanceOption,
+    DbOption,
+    JsonOption,
+    QuietOption,
+    SeedOption,
+    ShotsOption,
+    split_names,
+)
 from forecast.cli.outputs import check_figure
 from forecast.core.errors import ForecastError, NotForecastableError, PartialResultError
 
@@ -22,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    task: Annotated[str, typer.Option("--task", "-t", help="Benchmarks, comma-separated; all when left out.")] = "",
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Benchmarks, comma-separated; all when left out.")] = None,
     family: Annotated[str | None, typer.Option("--family", "-f", help="Family to fit on.")] = None,
     holdout: Annotated[
         str | None, typer.Option("--holdout", help="Forecast this stored model from all others; its rows are never fitted.")
@@ -33,8 +42,9 @@ def predict(
     targets: Annotated[Path | None, typer.Option("--targets", help="CSV: name, params, tokens, flops.")] = None,
     method: Annotated[str, typer.Option("--method", help="auto, or one method by name.")] = "auto",
     level: Annotated[float, typer.Option("--level", help="Nominal coverage of the interval.")] = 0.9,
-    metric: Annotated[str | None, typer.Option("--metric", help="acc, acc_norm or acc_bytes.")] = None,
-    num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="acc, acc_norm or acc_bytes; the card's if not said.")] = None,
+    num_fewshot: ShotsOption = None,
+    chance: ChanceOption = None,
     fit_max_flops: Annotated[float | None, typer.Option("--fit-max-flops", help="Fit on at most so much compute.")] = None,
     plot: Annotated[
         Path | None,
@@ -64,11 +74,11 @@ def predict(
         wanted.append(Target(name="target", params=params, tokens=tokens, flops=flops))
     if save:
         check_saving(db)
-    asked = [name.strip() for name in task.split(",") if name.strip()]
+    asked = split_names(task, "--task")
     failed: dict[str, ForecastError] = {}
     found = run(
         table or db,
-        tasks=asked or None,
+        tasks=asked,
         family=family,
         targets=wanted,
         holdout=holdout,
@@ -77,12 +87,13 @@ def predict(
         seed=seed,
         metric=metric,
         num_fewshot=num_fewshot,
+        chance=chance,
         fit_max_flops=fit_max_flops,
         recipe_shift=recipe_shift,
         progress=open_progress(quiet=quiet or json),
         on_failure=failed.__setitem__,
     )
-    several = len(found) > 1 or len(asked) > 1
+    several = len(found) > 1 or len(asked or ()) > 1
     _render(found, _emergence(found, level, seed) if emergence else {}, json=json, several=several)
     if save:
         ids = save_predictions(found, db)

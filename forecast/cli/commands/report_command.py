@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+from forecast.cli.options import (
+    DEFAULT_DB,
+    ChanceOption,
+    DbOption,
+    JsonOption,
+    QuietOption,
+    SeedOption,
+    ShotsOption,
+    split_names,
+)
 from forecast.cli.outputs import check_output
 
 
@@ -20,9 +29,10 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", callback=check_output, help="HTML file to write.")] = Path(
         "forecast-report.html"
     ),
-    task: Annotated[str, typer.Option("--task", "-t", help="Benchmarks, comma-separated; all when left out.")] = "",
-    family: Annotated[str, typer.Option("--family", "-f", help="Families, comma-separated; all when left out.")] = "",
-    num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Benchmarks, comma-separated; all when left out.")] = None,
+    family: Annotated[str | None, typer.Option("--family", "-f", help="Families, comma-separated; all when left out.")] = None,
+    num_fewshot: ShotsOption = None,
+    chance: ChanceOption = None,
     flops: Annotated[
         list[float] | None,
         typer.Option("--flops", help="Training FLOPs of a target (repeatable); default: 10 and 100 times the largest run."),
@@ -40,9 +50,10 @@ def report(
     sections = write_report(
         db,
         out,
-        tasks=[name.strip() for name in task.split(",") if name.strip()] or None,
-        families=[name.strip() for name in family.split(",") if name.strip()] or None,
+        tasks=split_names(task, "--task"),
+        families=split_names(family, "--family"),
         num_fewshot=num_fewshot,
+        chance=chance,
         flops=flops or (),
         level=level,
         seed=seed,

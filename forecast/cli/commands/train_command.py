@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forecast.cli.console import open_progress, print_json, stdout_console
-from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, split_names
 from forecast.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def train_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for checkpoints.", show_default="checkpoints/FAMILY")
     ] = None,
-    members: Annotated[str, typer.Option("--members", help="Members to train, comma-separated; all if empty.")] = "",
+    members: Annotated[
+        str | None, typer.Option("--members", help="Members to train, comma-separated; all when left out.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of weights and data order; default: the card's.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Members trained side by side on the CPU.")] = 1,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads per member.")] = None,
@@ -50,7 +52,7 @@ def train_command(
 
     card = load_family(family)
     folder = output or Path("checkpoints") / card.name
-    chosen = [name.strip() for name in members.split(",") if name.strip()]
+    chosen = split_names(members, "--members") or []
     if dry_run:
         inputs = None if tokenizer is None else TrainingInputs(corpus=corpus or Path(), tokenizer=tokenizer)
         estimates = estimate_family(card.path, inputs, folder=folder, seed=seed, members=chosen)

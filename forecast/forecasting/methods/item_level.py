@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forecast.core.metrics import TEXT_METRICS
 from forecast.core.observations import FloatArray
 from forecast.forecasting.method import Fitted
-from forecast.forecasting.methods.two_step import PLAIN, TwoStep
+from forecast.forecasting.methods.two_step import TwoStep
 from forecast.forecasting.sample import Points, Sample
 from forecast.forecasting.scale_law import ScaleLaw, fit_smooth_law
 
@@ -72,7 +73,7 @@ class ItemLevel:
 
     name = "item-level"
     summary = "each item's probability of being right, pooled over items"
-    _steps = TwoStep(name="two-step", summary="", metrics=(*PLAIN, "nll_choice_norm"))
+    _steps = TwoStep(name="two-step", summary="", metrics=(*TEXT_METRICS, "nll_choice_norm"))
 
     def missing(self, sample: Sample) -> str | None:
         """Per-item results of at least twenty items on three rows."""

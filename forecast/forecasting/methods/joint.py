@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from forecast.core.metrics import TEXT_METRICS
 from forecast.core.observations import FloatArray
 from forecast.forecasting.link import Link, fit_link
 from forecast.forecasting.method import Fitted
-from forecast.forecasting.methods.two_step import PLAIN, TwoStep
+from forecast.forecasting.methods.two_step import TwoStep
 from forecast.forecasting.priors import ACCURACY_NOISE, RELATIVE_NOISE
 from forecast.forecasting.sample import Points, Sample
 from forecast.forecasting.scale_law import ScaleLaw, fit_smooth_law
@@ -41,7 +42,7 @@ class Joint:
 
     name = "joint"
     summary = "both steps fitted in one likelihood"
-    _steps = TwoStep(name="two-step", summary="", metrics=(*PLAIN, "nll_choice_norm", "loss"))
+    _steps = TwoStep(name="two-step", summary="", metrics=(*TEXT_METRICS, "nll_choice_norm", "loss"))
 
     def missing(self, sample: Sample) -> str | None:
         """As the two steps."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forecast.core.metrics import TEXT_METRICS
 from forecast.core.observations import FloatArray
 from forecast.forecasting.link import Link, fit_link
 from forecast.forecasting.method import Fitted
@@ -14,7 +15,6 @@ from forecast.forecasting.sample import Points, Sample
 from forecast.forecasting.scale_law import ScaleLaw, fit_smooth_law
 from forecast.laws import get_law
 
-PLAIN = ("nll_per_char", "nll_per_byte", "bits_per_byte", "nll_per_token")
 FIRST = ("power-law-offset", "chinchilla")
 """Laws of step 1: of C, and of N and D where they are known."""
 
@@ -56,8 +56,12 @@ class TwoStep:
     """Law of step 2 by name."""
 
     def metric_of(self, sample: Sample) -> str | None:
-        """Return the metric among those that most rows have, the first of equals; None when three rows have none."""
-        counts = {m: int(np.isfinite(sample.nll[m][0]).sum()) for m in self.metrics if m in sample.nll}
+        """Return the metric among those that most rows have, of equals the sample's own, else the first.
+
+        None when three rows have none.
+        """
+        order = sorted(self.metrics, key=lambda metric: metric != sample.nll_metric)
+        counts = {m: int(np.isfinite(sample.nll[m][0]).sum()) for m in order if m in sample.nll}
         best = max(counts.values(), default=0)
         return next((m for m, count in counts.items() if count == best), None) if best >= 3 else None
 
@@ -86,7 +90,7 @@ class TwoStep:
 
 
 METHODS = (
-    TwoStep(name="two-step", summary="scale to NLL of the right answer to accuracy", metrics=PLAIN),
+    TwoStep(name="two-step", summary="scale to NLL of the right answer to accuracy", metrics=TEXT_METRICS),
     TwoStep(name="two-step-choice", summary="scale to choice-normalised NLL to accuracy", metrics=("nll_choice_norm",)),
     TwoStep(name="two-step-loss", summary="scale to general loss to accuracy", metrics=("loss",)),
 )
