@@ -27,7 +27,9 @@ from forecast.laws import (
 )
 from forecast.laws.bootstrap import MIN_REPLICATES, Bootstrap, bootstrap
 from forecast.laws.profile import normal_interval, profile_interval
+from forecast.laws.quantities import ACCURACIES, ERRORS
 from forecast.laws.solver import check_constraints
+from forecast.workflows.law_columns import choose_columns
 from forecast.workflows.measurements import Measurements, Notice, Selection, load_measurements
 from forecast.workflows.options import check_level, check_replicates
 
@@ -39,14 +41,6 @@ _MANY_ROWS = 20_000
 """With more runs than this the sandwich's intervals are those of a profile or a bootstrap, at a thousandth of the cost."""
 _CELLS = 50_000_000
 """Bootstrap replicates x rows that are held in memory."""
-_Y_OF_LOSSES = ("loss", "bits_per_byte", "nll_per_byte", "nll_per_char", "nll_choice_norm", "nll_per_token")
-_Y_OF_FRACTIONS = ("acc_norm", "acc", "acc_bytes")
-_SUBSTITUTES = {
-    "x": ("flops",),
-    "nll": ("bits_per_byte", "nll_choice_norm", "nll_per_byte", "nll_per_char", "nll_per_token", "loss"),
-    "params_non_embedding": ("params",),
-    "examples": ("tokens",),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +52,7 @@ class FitRequest:
     """Law input -> column of the measurements, where names differ."""
     y: str | None = None
     loss: str = ""
-    """`huber`, `huber:0.001`, ...; empty: Huber for losses in logarithms, least squares otherwise."""
+    """`huber`, `huber:0.001`, ...; empty: Huber where the law's authors use it, least squares otherwise."""
     space: str | None = None
     fixed: Mapping[str, float] = field(default_factory=dict)
     soft: Mapping[str, SoftValue] = field(default_factory=dict)
@@ -98,6 +92,10 @@ class FitReport:
     x: Mapping[str, str]
     """Law input -> column."""
     y: str
+    num_fewshot: int | None
+    """Shots that the rows were measured with; None where unknown."""
+    chance: float | None
+    """Accuracy of guessing, where accuracies are fitted and it is known."""
     flops_convention: str
     n_rows: int
     n_runs: int
@@ -134,7 +132,7 @@ def parse_loss(text: str, law: Law, n_items: FloatArray | None) -> Loss:
     name, _, detail = text.partition(":")
     name = name.strip().lower().replace("_", "-")
     if not name:
-        name = "huber" if law.space is Space.LOG and law.name in ("chinchilla", "olmo-loss") else "least-squares"
+        name = "huber" if law.robust else "least-squares"
     if name not in LOSSES:
         raise UsageError(f"there is no loss '{text}'", expected="one of " + ", ".join(LOSSES))
     try:
@@ -142,7 +140,7 @@ def parse_loss(text: str, law: Law, n_items: FloatArray | None) -> Loss:
     except ValueError:
         delta = -1.0
     if delta is not None and (name not in ("huber", "soft-l1") or not (np.isfinite(delta) and delta > 0)):
-        raise UsageError(f"loss '{text}' cannot be meant", expected="huber:DELTA or soft-l1:DELTA with a positive number")
+        raise UsageError(f"loss '{text}' is not known", expected="huber:DELTA or soft-l1:DELTA with a positive number")
     if name == "huber":
         return Huber(DEFAULT_HUBER if delta is None else delta)
     if name == "soft-l1":
@@ -152,50 +150,6 @@ def parse_loss(text: str, law: Law, n_items: FloatArray | None) -> Loss:
     if n_items is None:
         raise UsageError(f"loss '{name}' needs the number of items", expected="a column n_items")
     return Binomial(n_items) if name == "binomial" else BetaBinomial(n_items)
-
-
-def choose_columns(law: Law, data: Measurements, request: FitRequest) -> tuple[dict[str, str], str]:
-    """Return the column of each input, and that of y.
-
-    Raises:
-        UsageError: a column is missing, or an option names none of the law's inputs.
-    """
-    unknown = set(request.columns) - {column.name for column in law.inputs}
-    if unknown:
-        raise UsageError(
-            f"'{law.name}' has no input {', '.join(sorted(unknown))}", expected=", ".join(column.name for column in law.inputs)
-        )
-    chosen = {}
-    for column in law.inputs:
-        candidates = [request.columns[column.name]] if column.name in request.columns else [column.name]
-        if column.name not in request.columns:
-            candidates += _SUBSTITUTES.get(column.name, ())
-        present = [name for name in candidates if name in data.columns]
-        if not present:
-            data.column(candidates[0])
-        chosen[column.name] = present[0]
-    if request.y is not None:
-        data.column(request.y)
-        return chosen, request.y
-    wanted = _default_y(law)
-    candidates = [name for name in wanted if name in data.columns and name not in chosen.values()]
-    if not candidates:
-        raise UsageError(
-            f"{data.source} has none of the columns that '{law.name}' predicts ({law.output})",
-            expected="one of " + ", ".join(wanted),
-            remedy="name it with --y",
-        )
-    return chosen, candidates[0]
-
-
-def _default_y(law: Law) -> tuple[str, ...]:
-    if law.output.startswith("error, a fraction"):
-        return ("error", "error_norm", "error_bytes")
-    if law.output_fraction:
-        return _Y_OF_FRACTIONS
-    if "token" in law.output and "per token" not in law.output:
-        return ("tokens",)
-    return ("error", *_Y_OF_LOSSES) if law.name.startswith("hestness") else _Y_OF_LOSSES
 
 
 def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: Notice) -> tuple[FitReport, FitResult]:
@@ -210,7 +164,7 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
     check_replicates(request.replicates)
     space = _space(request.space)
     data = load_measurements(source, selection, notice=notice)
-    x_columns, y_column = choose_columns(law, data, request)
+    x_columns, y_column = choose_columns(law, data, request.columns, request.y)
     needed = [*x_columns.values(), y_column]
     complete = np.all([np.isfinite(data.column(name)) for name in needed], axis=0)
     # A checkpoint before training has no place on a scale that starts above zero.
@@ -299,8 +253,9 @@ def report_fit(
         for name in result.at_bound
         if name not in result.unidentified
     ]
-    if result.law.name.startswith("deepseek") and data.flops_convention != "deepseek-md":
-        warnings.append(f"this law counts C = M D; these FLOPs are by the convention '{data.flops_convention}'")
+    counted = result.law.flops_convention
+    if counted is not None and data.flops_convention != counted:
+        warnings.append(f"this law counts FLOPs by the convention '{counted}'; these are by '{data.flops_convention}'")
     return FitReport(
         law=result.law.name,
         title=result.law.title,
@@ -311,6 +266,8 @@ def report_fit(
         source=data.source,
         x=dict(x_columns),
         y=y_column,
+        num_fewshot=data.num_fewshot,
+        chance=data.chance if y_column in (*ACCURACIES, *ERRORS) and np.isfinite(data.chance) else None,
         flops_convention=data.flops_convention,
         n_rows=len(data),
         n_runs=len(set(data.runs)),

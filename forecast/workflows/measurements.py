@@ -13,6 +13,8 @@ from forecast.core.errors import InputError, UsageError
 from forecast.core.observation_rows import ObservationRow, build_ladder
 from forecast.core.observations import FloatArray, Ladder
 from forecast.importers.tables import is_table, read_table
+from forecast.workflows.ladders import shots_rule
+from forecast.workflows.measures import by_rule, choose_shots
 from forecast.workflows.task_groups import checkpoint_rows, members_of, stored_members, union_of
 
 SAME_CONVENTION = 0.03
@@ -46,6 +48,8 @@ class Measurements:
     """Training run of each row."""
     columns: Mapping[str, FloatArray]
     flops_convention: str
+    num_fewshot: int | None = None
+    """Shots of every row; None where unknown."""
     chance: float = float("nan")
     members: tuple[str, ...] = ()
     """Stored tasks that `task` stands for: itself, or those of a group."""
@@ -129,16 +133,24 @@ def _from_rows(source: Path, rows: list[ObservationRow], selection: Selection, n
         # Of a group, what is the same on every task says something of the checkpoint.
         if all(name in other and np.array_equal(other[name], column, equal_nan=True) for other in extras[1:]):
             columns[name] = column if name in _COUNTS else columns.get(name, column)
-    return _finish(source, ladder, columns, members, selection)
+    return _finish(source, ladder, columns, members, selection, notice)
 
 
 def _one_task(rows: list[ObservationRow], selection: Selection, notice: Notice) -> tuple[Ladder, list[ObservationRow]]:
     """Build one task's ladder of rows that were measured alike; return the rows in its order, too."""
-    family, task, shots = rows[0].family, rows[0].task, {row.num_fewshot for row in rows}
-    if selection.num_fewshot is not None:
-        rows = [row for row in rows if row.num_fewshot == selection.num_fewshot]
-    if not rows or len({(row.num_fewshot, row.definition) for row in rows}) > 1:
-        raise UsageError(f"{family} on {task} was measured with shots {sorted(map(str, shots))}", remedy="choose --num-fewshot")
+    family, task = rows[0].family, rows[0].task
+    runs: dict[int | None, set[str]] = {}
+    for row in rows:
+        runs.setdefault(row.num_fewshot, set()).add(row.model)
+    choice = choose_shots(task, {count: len(models) for count, models in runs.items()}, selection.num_fewshot)
+    if choice is None:
+        raise UsageError(
+            f"{family} has no results on {task} with {selection.num_fewshot} shots",
+            expected=f"shots that were measured: {', '.join(sorted(map(str, runs)))}",
+        )
+    if choice.note:
+        notice(choice.note)
+    rows = [row for row in rows if row.num_fewshot == choice.num_fewshot]
     conventions = {row.flops_convention for row in rows if row.flops is not None}
     if len(conventions) > 1:
         raise InputError(
@@ -193,7 +205,7 @@ def _from_store(source: Path, selection: Selection, notice: Notice) -> Measureme
     store = Store(source)
     families = [selection.family] if selection.family else None
     names = stored_members(store, [selection.task], families) if selection.task else None
-    ladders = store.ladders(tasks=names, families=families, num_fewshot=selection.num_fewshot, notice=notice)
+    ladders = store.ladders(tasks=names, families=families, choose_shots=shots_rule(selection.num_fewshot))
     if not ladders:
         raise InputError(
             f"{source} holds no results for this choice", remedy="see `forecast tasks --db` and `forecast families`"
@@ -211,7 +223,7 @@ def _from_store(source: Path, selection: Selection, notice: Notice) -> Measureme
             remedy="choose --num-fewshot, or name single tasks",
         )
     ladder = union_of(selection.task or members[0], [by_task[name] for name in members], notice)
-    return _finish(source, ladder, _ladder_columns(ladder), members, selection)
+    return _finish(source, ladder, _ladder_columns(ladder), members, selection, notice)
 
 
 def _from_plain(source: Path, names: Sequence[str], rows: Sequence[Sequence[str]], selection: Selection) -> Measurements:
@@ -246,11 +258,20 @@ def _ladder_columns(ladder: Ladder) -> dict[str, FloatArray]:
 
 
 def _finish(
-    source: Path, ladder: Ladder, columns: dict[str, FloatArray], members: Sequence[str], selection: Selection
+    source: Path,
+    ladder: Ladder,
+    columns: dict[str, FloatArray],
+    members: Sequence[str],
+    selection: Selection,
+    notice: Notice,
 ) -> Measurements:
+    ladder = by_rule(ladder)
+    for note in ladder.notes:
+        notice(note)
     found = Measurements(
         source=str(source),
         family=ladder.family,
+        num_fewshot=ladder.num_fewshot,
         task=ladder.task,
         runs=ladder.model,
         columns=_with_derived(columns),

@@ -12,7 +12,7 @@ from forecast.core.errors import FitError, UsageError
 from forecast.core.observations import FloatArray
 from forecast.core.scale import check_scale
 from forecast.core.units import FLOPS_PER_PARAM_TOKEN, deepseek_flops_per_token
-from forecast.laws import Huber, LeastSquares, fit, get_law
+from forecast.laws import Huber, LeastSquares, PublishedFit, fit, get_law
 from forecast.laws.design import assess_candidates
 from forecast.laws.optimal import Frontier, TrainingRuns, flops_per_param_token, parametric_frontier, published_frontier
 from forecast.workflows.measurements import Measurements, Notice, Selection, load_measurements
@@ -124,7 +124,7 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
             remedy="name them with --table or --db",
         )
     warnings: list[str] = []
-    frontier = published_frontier("Besiroglu 2024 (printed constants)", _printed())
+    frontier = published_frontier(f"{_printed_of('chinchilla').source} (printed constants)", _printed())
     loss_of: tuple[float, ...] | None = tuple(_printed())
     hyper, hyper_source = _deepseek(), "DeepSeek 2024 (printed constants)"
     next_run = None
@@ -175,33 +175,35 @@ def _check(request: PlanRequest) -> None:
     if request.target_flops < _LEAST_TARGET:
         raise UsageError(f"--flops is {request.target_flops:g}", expected=f"at least {_LEAST_TARGET:g}")
     if not 0 < request.fraction <= 1:
-        raise UsageError(f"a fraction of {request.fraction} cannot be meant", expected="above 0 and at most 1, such as 0.01")
+        raise UsageError(f"fraction is {request.fraction:g}", expected="a number above 0 and at most 1, such as 0.01")
     if not 2 <= request.rungs <= 50:
-        raise UsageError(f"{request.rungs} rungs cannot be meant", expected="2 to 50")
+        raise UsageError(f"{request.rungs} rungs", expected="from 2 to 50")
     ratio = request.tokens_per_param
     if ratio is not None and not _LEAST_RATIO <= ratio <= _LARGEST_RATIO:
-        raise UsageError(
-            f"{ratio:g} tokens per parameter cannot be meant", expected=f"{_LEAST_RATIO:g} to {_LARGEST_RATIO:g}, such as 20"
-        )
+        raise UsageError(f"{ratio:g} tokens per parameter", expected=f"from {_LEAST_RATIO:g} to {_LARGEST_RATIO:g}, such as 20")
     for name, value in (
         ("FLOP/s", request.flops_per_second),
         ("next budget", request.next_budget),
     ):
         if value is not None and not (np.isfinite(value) and value > 0):
-            raise UsageError(f"{name} of {value} cannot be meant", expected="a positive number")
+            raise UsageError(f"{name} is {value}", expected="a positive number")
     if not 1 <= request.n_ctx <= _LONGEST_CONTEXT:
-        raise UsageError(
-            f"a context of {request.n_ctx} tokens cannot be meant", expected=f"1 to {_LONGEST_CONTEXT:,}, such as 2048"
-        )
+        raise UsageError(f"a context of {request.n_ctx} tokens", expected=f"from 1 to {_LONGEST_CONTEXT:,}, such as 2048")
 
 
 def _printed() -> list[float]:
-    params = get_law("chinchilla").published[1].params
-    return [params[name] for name in ("A", "B", "E", "alpha", "beta")]
+    return [_printed_of("chinchilla").params[name] for name in ("A", "B", "E", "alpha", "beta")]
 
 
 def _deepseek() -> tuple[FloatArray, FloatArray]:
-    return tuple(get_law(name).vector(get_law(name).published[0].params) for name in ("deepseek-lr", "deepseek-batch"))  # type: ignore[return-value]
+    rate, batch = (get_law(name).vector(_printed_of(name).params) for name in ("deepseek-lr", "deepseek-batch"))
+    return rate, batch
+
+
+def _printed_of(law: str) -> PublishedFit:
+    printed = get_law(law).printed
+    assert printed is not None, f"{law} has printed constants"
+    return printed
 
 
 def _fixed_ratio(ratio: float) -> Frontier:
@@ -329,7 +331,10 @@ def choose_next_run(runs: TrainingRuns, frontier: Frontier, target_flops: float,
     )
     low = float(np.min(runs.flops))
     if budget < low:
-        raise FitError(f"{budget:.3g} FLOPs are left for the next run", expected=f"at least {low:.3g}, the cheapest run's")
+        raise FitError(
+            f"{budget:.3g} FLOPs remain in the budget after the runs already made, less than their cheapest ({low:.3g})",
+            remedy="raise --fraction, or say with --next-budget what the next run may cost",
+        )
     candidates = candidate_runs(low, budget, k)
     target = np.array([frontier.params(target_flops), target_flops / (k * frontier.params(target_flops))])
     design = assess_candidates(result, target, candidates)
