@@ -32,6 +32,7 @@ from forecast.laws.solver import check_constraints
 from forecast.workflows.law_columns import choose_columns
 from forecast.workflows.measurements import Measurements, Notice, Selection, load_measurements
 from forecast.workflows.options import check_level, check_replicates
+from forecast.workflows.plain_rows import check_used
 
 LOSSES = ("least-squares", "huber", "soft-l1", "binomial", "beta-binomial")
 DEFAULT_HUBER = 1e-3
@@ -163,7 +164,7 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
     check_level(request.level)
     check_replicates(request.replicates)
     space = _space(request.space)
-    data = load_measurements(source, selection, notice=notice)
+    data = load_measurements(source, selection, notice=notice, partial=True)
     x_columns, y_column = choose_columns(law, data, request.columns, request.y)
     needed = [*x_columns.values(), y_column]
     complete = np.all([np.isfinite(data.column(name)) for name in needed], axis=0)
@@ -178,6 +179,7 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
     if not len(data):
         raise FitError(f"no row of {data.source} has all of {', '.join(needed)}", remedy="name other columns with --x and --y")
     _check_scales(law, data, x_columns)
+    check_used(data.columns, data.runs, {column: name for name, column in x_columns.items()} | {y_column: y_column})
     items = data.columns.get("n_items")
     result = fit(
         law,

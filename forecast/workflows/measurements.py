@@ -15,6 +15,7 @@ from forecast.core.observations import FloatArray, Ladder
 from forecast.importers.tables import is_table, read_table
 from forecast.workflows.ladders import shots_rule
 from forecast.workflows.measures import by_rule, choose_shots
+from forecast.workflows.plain_rows import as_number, plain_rows
 from forecast.workflows.task_groups import checkpoint_rows, members_of, stored_members, union_of
 
 SAME_CONVENTION = 0.03
@@ -80,10 +81,17 @@ class Measurements:
         )
 
 
-def load_measurements(source: Path, selection: Selection, *, notice: Notice) -> Measurements:
+def load_measurements(source: Path, selection: Selection, *, notice: Notice, partial: bool = False) -> Measurements:
     """Read the rows that are meant.
 
     A table with columns family, model and task is checked as an observation table; any other is taken as plain numbers.
+
+    Args:
+        source: results file or table.
+        selection: which rows.
+        notice: takes what the user should read.
+        partial: whether a table that names families, models and tasks may lack the rest of an observation table; whoever
+            says so checks the columns it uses (`plain_rows.check_used`).
 
     Raises:
         InputError: there is no such file, or it is malformed.
@@ -97,7 +105,14 @@ def load_measurements(source: Path, selection: Selection, *, notice: Notice) -> 
     if {"model", "task"} <= set(table.columns) and "family" in table.columns:
         from forecast.importers import read_observations
 
-        return _from_rows(source, read_observations(source, notice=notice), selection, notice)
+        try:
+            rows = read_observations(source, notice=notice)
+        except InputError as error:
+            if not partial:
+                raise
+            notice(f"{source.name} is read as plain columns, for it is not a whole observation table: {error.found}")
+            rows = plain_rows(table)
+        return _from_rows(source, rows, selection, notice)
     return _from_plain(source, table.columns, table.rows, selection)
 
 
@@ -174,7 +189,7 @@ def _extra_columns(rows: list[ObservationRow]) -> dict[str, FloatArray]:
     """Both parameter counts, and what else the table says in numbers."""
     columns = {name: _numbers([getattr(row, name) for row in rows]) for name in _COUNTS}
     for name in sorted({name for row in rows for name in row.metadata}):
-        numbers = [_as_number(row.metadata.get(name)) for row in rows]
+        numbers = [as_number(row.metadata.get(name)) for row in rows]
         if any(number is not None for number in numbers):
             columns.setdefault(name, _numbers(numbers))
     return columns
@@ -189,7 +204,7 @@ def _matches(row: ObservationRow, name: str, value: str, source: Path) -> bool:
         found = row.metrics[name]
     else:
         raise UsageError(f"{source} has no column '{name}'", expected="a column of the table in --where")
-    number, wanted = _as_number(found), _as_number(value)
+    number, wanted = as_number(found), as_number(value)
     if number is not None and wanted is not None:
         return number == wanted
     return str(found).strip().lower() == value.strip().lower()
@@ -231,15 +246,15 @@ def _from_plain(source: Path, names: Sequence[str], rows: Sequence[Sequence[str]
     for name, value in selection.where.items():
         if name not in index:
             raise UsageError(f"{source} has no column '{name}'", expected=", ".join(names))
-        wanted = _as_number(value)
+        wanted = as_number(value)
         rows = [
-            row for row in rows if row[index[name]] == value or (wanted is not None and _as_number(row[index[name]]) == wanted)
+            row for row in rows if row[index[name]] == value or (wanted is not None and as_number(row[index[name]]) == wanted)
         ]
     if not rows:
         raise UsageError(f"no row of {source} is left by --where")
     columns = {}
     for name, position in index.items():
-        numbers = [_as_number(row[position]) for row in rows]
+        numbers = [as_number(row[position]) for row in rows]
         if any(number is not None for number in numbers):
             columns[name] = _numbers(numbers)
     runs = [row[index["model"]] if "model" in index else str(number) for number, row in enumerate(rows, start=1)]
@@ -298,19 +313,3 @@ def _with_derived(columns: dict[str, FloatArray]) -> dict[str, FloatArray]:
 
 def _numbers(values: Sequence[float | None]) -> FloatArray:
     return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
-
-
-def _as_number(value: object) -> float | None:
-    if isinstance(value, bool):
-        return float(value)
-    if isinstance(value, int | float):
-        return float(value)
-    if isinstance(value, str):
-        text = value.strip().lower()
-        if text in ("true", "false"):
-            return float(text == "true")
-        try:
-            return float(text)
-        except ValueError:
-            return None
-    return None
