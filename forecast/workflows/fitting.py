@@ -227,7 +227,7 @@ def report_fit(
     result: FitResult, data: Measurements, x_columns: Mapping[str, str], y_column: str, request: FitRequest, *, dropped: int
 ) -> FitReport:
     """Add uncertainty to a fit."""
-    warnings: list[str] = []
+    warnings = list(data.chance_notes) if y_column in (*ACCURACIES, *ERRORS) else []
     replicates: Bootstrap | None = None
     runs = len(set(data.runs))
     # With few runs of one row each, profiles cover within two points and the bootstrap is too wide (docs/laws.md).

@@ -52,6 +52,8 @@ class Measurements:
     num_fewshot: int | None = None
     """Shots of every row; None where unknown."""
     chance: float = float("nan")
+    chance_notes: tuple[str, ...] = ()
+    """Sentences for whoever uses accuracies: chance is unknown, or told in two ways."""
     members: tuple[str, ...] = ()
     """Stored tasks that `task` stands for: itself, or those of a group."""
 
@@ -280,18 +282,19 @@ def _finish(
     selection: Selection,
     notice: Notice,
 ) -> Measurements:
-    ladder = by_rule(ladder)
     for note in ladder.notes:
         notice(note)
+    chosen = by_rule(replace(ladder, notes=()))
     found = Measurements(
         source=str(source),
         family=ladder.family,
-        num_fewshot=ladder.num_fewshot,
+        num_fewshot=chosen.num_fewshot,
         task=ladder.task,
         runs=ladder.model,
         columns=_with_derived(columns),
         flops_convention=ladder.flops_convention,
-        chance=ladder.chance,
+        chance=chosen.chance,
+        chance_notes=chosen.notes,
         members=tuple(members),
     )
     if selection.finals_only and np.any(ladder.is_final):

@@ -1,4 +1,4 @@
-"""Rows of a table that names families, models and tasks but is not a whole observation table: a law asks only for its columns."""
+"""Rows of a table that is not a whole observation table: a law asks only for the columns it uses."""
 
 from __future__ import annotations
 

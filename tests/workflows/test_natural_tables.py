@@ -39,9 +39,11 @@ def _table(path: Path, law: Law, y: str, *, rows: int = 14, named: bool = True, 
     for entry in law.inputs:
         low, high = entry.typical
         name = entry.accepts[0] if entry.accepts and entry.name == "examples" else entry.name
-        columns[name] = np.geomspace(low, high, rows) if entry.positive else np.tile([0.0, 1.0], rows)[:rows]
+        columns[name] = np.geomspace(low, high, rows) if entry.positive else np.linspace(low, high, rows)
+        if entry.name == "is_train":
+            columns[name] = np.tile([0.0, 1.0], rows)[:rows]
     if len(columns) == 2 and all(entry.positive for entry in law.inputs):
-        first, second = columns
+        _, second = columns
         columns[second] = columns[second][np.random.default_rng(0).permutation(rows)]
     x = np.stack(list(columns.values()), axis=-1)
     columns[y] = (
