@@ -20,6 +20,8 @@ from forecast.laws.solver import fit
 
 _GRID = 4001
 """Points at which replicates are inverted: steps of 0.01 in log C over twenty decades."""
+_NEAR = float(np.log(2.0))
+"""Runs within this of a path, in log tokens per parameter, say how far along it was measured."""
 _REACH = 13.8
 """Six decades, as e-folds."""
 
@@ -35,11 +37,31 @@ class Curve:
     low: float
     high: float
     """Least and most measured FLOPs."""
+    path: Path | None = None
+    """How a law of parameters and tokens is followed over compute; None for a law of compute itself."""
+
+    def predict(self, flops: FloatArray, theta: FloatArray | None = None) -> FloatArray:
+        """Level (..., rows) at training FLOPs (rows,), by the fitted parameters or by others (..., parameters)."""
+        x = flops[:, None] if self.path is None else self.path.columns(flops)
+        return np.asarray(self.result.law.predict(x, self.result.theta if theta is None else theta))
 
     def level_range(self) -> tuple[float, float]:
         """Smallest and largest fitted level within the measured range."""
-        ends = self.result.predict(np.array([self.low, self.high]))
+        ends = self.predict(np.array([self.low, self.high]))
         return float(np.min(ends)), float(np.max(ends))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path:
+    """Models of one number of tokens per parameter: D = r N, C = k N D."""
+
+    tokens_per_param: float
+    flops_per_param_token: float
+
+    def columns(self, flops: FloatArray) -> FloatArray:
+        """Parameters and tokens (rows, 2) that spend training FLOPs (rows,)."""
+        params = np.sqrt(flops / (self.flops_per_param_token * self.tokens_per_param))
+        return np.stack([params, self.tokens_per_param * params], axis=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +99,49 @@ def fit_curve(
     if len(np.unique(flops)) < len(result.free):
         raise FitError(f"{len(np.unique(flops))} scales cannot determine '{law.name}'", remedy="measure more checkpoints")
     drawn = bootstrap(result, replicates=replicates, blocks=runs, seed=seed)
-    curve = Curve(result=result, theta=drawn.theta, blocks=drawn.blocks, low=float(np.min(flops)), high=float(np.max(flops)))
+    return _changing(
+        Curve(result=result, theta=drawn.theta, blocks=drawn.blocks, low=float(np.min(flops)), high=float(np.max(flops)))
+    )
+
+
+def _changing(curve: Curve) -> Curve:
     bottom, top = curve.level_range()
     if not top - bottom > 1e-9 * max(abs(top), 1e-12):
         raise FitError("the measurements do not change with compute", expected="a metric that grows or falls with scale")
     return curve
+
+
+def fit_path_curve(
+    law: Law,
+    params: FloatArray,
+    tokens: FloatArray,
+    y: FloatArray,
+    *,
+    path: Path,
+    loss: Loss,
+    runs: Sequence[Hashable],
+    fixed: Mapping[str, float],
+    soft: Mapping[str, SoftValue],
+    replicates: int,
+    seed: int,
+) -> Curve:
+    """Fit one family's law of parameters and tokens on all its runs, to be followed along one number of tokens per parameter.
+
+    Its range of compute is that of the runs whose tokens per parameter are within a factor of two of the path's.
+
+    Raises:
+        FitError: fewer than two runs are near the path, or the runs do not determine the law.
+    """
+    near = np.abs(np.log(tokens / params / path.tokens_per_param)) <= _NEAR
+    flops = path.flops_per_param_token * params[near] * tokens[near]
+    if len(np.unique(flops)) < 2:
+        raise FitError(f"{len(np.unique(flops))} runs have about {path.tokens_per_param:.3g} tokens per parameter")
+    result = fit(law, np.stack([params, tokens], axis=-1), y, loss=loss, fixed=fixed, soft=soft, seed=seed)
+    if len(np.unique(params)) < 2 or len(y) < len(result.free):
+        raise FitError(f"{len(y)} runs of {len(np.unique(params))} sizes cannot determine '{law.name}'")
+    drawn = bootstrap(result, replicates=replicates, blocks=runs, seed=seed)
+    low, high = float(np.min(flops)), float(np.max(flops))
+    return _changing(Curve(result=result, theta=drawn.theta, blocks=drawn.blocks, low=low, high=high, path=path))
 
 
 def common_levels(a: Curve, b: Curve) -> tuple[float, float]:
@@ -137,7 +197,7 @@ def _inverse(curve: Curve, theta: FloatArray, level: float) -> float:
     low, high = np.log(curve.low), np.log(curve.high)
 
     def gap(log_c: float) -> float:
-        return float(curve.result.law.predict(np.exp(np.array([[log_c]])), theta)[0]) - level
+        return float(curve.predict(np.exp(np.array([log_c])), theta)[0]) - level
 
     if gap(low) * gap(high) > 0:  # the level is an end of the range, up to rounding
         return float(low if abs(gap(low)) < abs(gap(high)) else high)
@@ -148,8 +208,8 @@ def _inverses(curve: Curve, theta: FloatArray, level: float) -> FloatArray:
     """Log FLOPs (replicates,) at which replicates reach the level, up to six decades beyond the range; infinite if nowhere."""
     log_c = np.linspace(np.log(curve.low) - _REACH, np.log(curve.high) + _REACH, _GRID)
     with np.errstate(all="ignore"):
-        values = np.nan_to_num(curve.result.law.predict(np.exp(log_c)[:, None], theta))
-    bottom, top = curve.result.predict(np.array([curve.low, curve.high]))
+        values = np.nan_to_num(curve.predict(np.exp(log_c), theta))
+    bottom, top = curve.predict(np.array([curve.low, curve.high]))
     sign = 1.0 if top > bottom else -1.0
     out = np.empty(len(theta))
     for index, row in enumerate(values):

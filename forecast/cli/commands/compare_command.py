@@ -75,10 +75,13 @@ def _print(found: Comparison) -> None:
 
     console = stdout_console()
     percent = f"{100 * found.level:g} %"
+    alike = "" if found.matched_at is None else f" at {found.matched_at:.3g} tokens per parameter"
+    shots = "" if found.num_fewshot is None else f" ({found.num_fewshot} shots)"
+    chance = "" if found.chance is None else f", chance {found.chance:.3g},"
     console.print(
         f"{escape(found.family_b)} needs [bold]{found.gain.ratio:.3g}[/] times the compute of {escape(found.family_a)} "
-        f"({percent}: {found.gain.lo:.3g} to {found.gain.hi:.3g}) for {found.metric} {found.gain.level:.4g} on "
-        f"{escape(found.task)}: {escape(found.verdict)}",
+        f"({percent}: {found.gain.lo:.3g} to {found.gain.hi:.3g}) for {found.metric} {found.gain.level:.4g}{chance} on "
+        f"{escape(found.task)}{shots}{alike}: {escape(found.verdict)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -97,5 +100,15 @@ def _print(found: Comparison) -> None:
         f"law: {found.law}; common range {found.common_low:.4g} to {found.common_high:.4g}; FLOPs: {found.flops_convention}",
         highlight=False,
     )
+    if found.compute_only is not None:
+        only, a, b = found.compute_only, found.tokens_per_param_a, found.tokens_per_param_b
+        assert a is not None
+        assert b is not None
+        console.print(
+            f"By compute alone, over runs of {a.low:.3g} to {a.high:.3g} and {b.low:.3g} to {b.high:.3g} tokens per parameter,"
+            f" the ratio is {only.ratio:.3g} ({only.lo:.3g} to {only.hi:.3g}): training length counts as efficiency there.",
+            highlight=False,
+            soft_wrap=True,
+        )
     for warning in found.warnings:
         console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False, soft_wrap=True)

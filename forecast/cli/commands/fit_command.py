@@ -93,6 +93,7 @@ def fit(
 
 def _list_laws(json: bool) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from forecast.cli.console import print_json, stdout_console
     from forecast.laws import list_laws
@@ -117,7 +118,8 @@ def _list_laws(json: bool) -> None:
         return
     table = Table("law", "formula", "predicts", "source", title="Laws: forecast fit LAW")
     for law in laws:
-        table.add_row(law.name, law.formula, law.output, law.reference.split(",")[0])
+        # Text, for formulas hold brackets that would be read as markup.
+        table.add_row(*(Text(cell) for cell in (law.name, law.formula, law.output, law.reference)))
     stdout_console().print(table, highlight=False)
 
 
@@ -131,8 +133,10 @@ def _print(report: FitReport) -> None:
     where = " on ".join(part for part in (report.family, report.task) if part) or report.source
     console.print(f"[bold]{escape(report.title)}[/]: {escape(report.formula)}", highlight=False)
     inputs = ", ".join(name if name == column else f"{name} = {column}" for name, column in report.x.items())
+    asked = "" if report.num_fewshot is None else f" ({report.num_fewshot} shots)"
+    chance = "" if report.chance is None else f", chance {report.chance:.3g}"
     console.print(
-        f"{escape(where)}: {report.y} of {inputs}; {report.n_rows} rows of {report.n_runs} runs; {report.loss}, "
+        f"{escape(where)}{asked}: {report.y}{chance} of {inputs}; {report.n_rows} rows of {report.n_runs} runs; {report.loss}, "
         f"{report.space} residuals; FLOPs: {report.flops_convention}",
         highlight=False,
     )
