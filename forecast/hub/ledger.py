@@ -70,7 +70,7 @@ class Ledger:
         lock = self.path.with_name(f"{self.commit}.{os.getpid()}-{id(stack)}.use")
         with contextlib.suppress(OSError):  # a cache that cannot be written: nobody deletes from it either
             lock.parent.mkdir(parents=True, exist_ok=True)
-            stack.callback(lock.unlink, missing_ok=True)
+            stack.callback(_remove, lock)
             stack.enter_context(WeakFileLock(lock))
         return stack
 
@@ -112,3 +112,8 @@ class Ledger:
     @staticmethod
     def _stays(lines: list[dict[str, object]]) -> bool:
         return any(line.get("stays") for line in lines)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
