@@ -90,7 +90,7 @@ def _by_xet(
         except Exception as error:  # noqa: BLE001  the compiled part raises what it likes, and the plain way is still open
             if attempt == 2:
                 break
-            source.notice(f"{subject}: the transfer from Xet storage failed ({first_line(error)}); fetched by plain HTTP")
+            source.notice(f"{subject}: the transfer from Xet storage failed ({first_line(error)}); fetching it by plain HTTP")
             return None
         found = _digest_of(cache.snapshot(commit) / file.path, file)
         if found == file.digest:
@@ -155,7 +155,7 @@ def _file_lock(cache: RepoCache, file: RemoteFile, *, source: Source, subject: s
         try:
             stack.enter_context(WeakFileLock(path, timeout=_NOTICED_SECONDS))
         except TimeoutError:
-            source.notice(f"{subject}: another process is fetching it; waiting for that ({path})")
+            source.notice(f"{subject}: another process is fetching this file; waiting for it to end ({path})")
             stack.enter_context(WeakFileLock(path))
         yield
 
@@ -177,7 +177,7 @@ def _check_space(partial: Path, file: RemoteFile, subject: str) -> None:
     if free < missing + _SPARE_BYTES:
         raise HubError(
             f"{subject}: {missing:,} bytes are missing, and the cache's disk has {free:,} free",
-            remedy="free space, set HF_HOME to another disk, or use --cache-limit",
+            remedy="free space, set HF_HOME to another disk, or use --cache-limit of 'forecast eval'",
         )
 
 

@@ -37,7 +37,7 @@ def translate(error: Exception, *, subject: str, endpoint: str) -> HubError:
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return HubError(
-            f"{subject}: the hub has no such revision", expected="a branch, tag or commit", remedy="check --revisions"
+            f"{subject}: the hub has no such revision", expected="a branch, tag or commit", remedy="check the revision"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return HubError(
@@ -54,7 +54,8 @@ def translate(error: Exception, *, subject: str, endpoint: str) -> HubError:
         return _translate_status(error, subject, endpoint)
     if isinstance(error, httpx.TimeoutException):
         return HubUnreachableError(
-            f"{subject}: {endpoint} fell silent", remedy="run the command again (it resumes), or raise HF_HUB_DOWNLOAD_TIMEOUT"
+            f"{subject}: {endpoint} stopped answering",
+            remedy="run the command again (it resumes), or raise HF_HUB_DOWNLOAD_TIMEOUT",
         )
     if isinstance(error, httpx.HTTPError):
         return HubUnreachableError(
@@ -87,7 +88,8 @@ def translate_disk(error: OSError, *, subject: str) -> HubError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return HubError(
             f"{subject}: the disk of the cache is full",
-            remedy="free space, set HF_HOME to another disk, or use --cache-limit, and run the command again (it resumes)",
+            remedy="free space, set HF_HOME to another disk, or use --cache-limit of 'forecast eval'; then run it again "
+            "(it resumes)",
         )
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):

@@ -94,7 +94,7 @@ class Fetcher:
         self._lock = threading.Lock()
         self._has_said_full = False
         self._is_silent = False
-        """It did not answer when last asked: it is asked without patience, and what the cache holds is not said again."""
+        """The hub did not answer the last question: until it does, it is asked only once, and the notice is not repeated."""
 
     def _wait(self, seconds: float) -> None:
         if seconds >= _NOTICED_SECONDS:
@@ -169,8 +169,12 @@ class Fetcher:
             if is_local(request) or key in self._background or not self._has_room(request):
                 return
             if self._shelf.limit_bytes is not None:
-                # By the thread that will give the claim up again.
-                self._claim(request)
+                try:
+                    # By the thread that will give the claim up again.
+                    self._claim(request)
+                except HubError:
+                    # Its turn will report it.
+                    return
             self._background[key] = BackgroundDownload(lambda: self._download(request, SilentProgress()))
 
     def preview(self, request: CheckpointRequest) -> FetchPreview:
@@ -252,7 +256,7 @@ class Fetcher:
         except HubUnreachableError as error:
             if cached is not None and not self._is_silent:
                 self._progress.notice(
-                    f"{error.found}; taken from the cache as of its last fetch, commit {cached.name[:12]}, and others likewise"
+                    f"{error.found}; using the cache as of its last fetch, commit {cached.name[:12]}; others likewise"
                 )
             self._is_silent = True
             if cached is None:

@@ -66,7 +66,7 @@ def test_who_waits_for_another_process_says_so(hub, files, tmp_path: Path, monke
     Fetcher(cache_folder=tmp_path, endpoint=hub.endpoint, progress=progress).fetch(REQUEST)
     thread.join(timeout=60)
     (notice,) = progress.notices
-    assert "model.safetensors: another process is fetching it; waiting" in notice
+    assert "model.safetensors: another process is fetching this file; waiting" in notice
 
 
 def test_a_disk_that_fills_up_keeps_what_came_and_goes_on(hub, files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
