@@ -44,11 +44,16 @@ class CacheShelf:
         self._used.pop(entry, None)
         self._used[entry] = None
 
-    def release(self, entry: CacheEntry | None = None) -> None:
-        """Give one claim up, or those on all that has been used so far."""
-        for key in [entry] if entry is not None else list(self._used):
-            if key in self._held:
-                self._held.pop(key).close()
+    def release(self, entry: CacheEntry) -> None:
+        """Give the claim on a checkpoint up."""
+        if entry in self._held:
+            self._held.pop(entry).close()
+
+    def release_used(self, *, but: CacheEntry) -> None:
+        """Give up the claims on all that has been used so far, but for one that is about to be used again."""
+        for entry in list(self._used):
+            if entry != but:
+                self.release(entry)
 
     def could_hold(self, needed_bytes: int) -> bool:
         """Whether so much fits at all."""

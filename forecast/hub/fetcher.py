@@ -137,7 +137,8 @@ class Fetcher:
         key = _key(request)
         with self._lock:
             background = self._background.pop(key, None)
-        self._shelf.release()
+        commit, _ = self._pinned.get(key, ("", None))
+        self._shelf.release_used(but=(request.source, commit))
         in_use: set[CacheEntry] = set()
         if is_local(request):
             folder = Path(request.source)

@@ -63,13 +63,17 @@ class Ledger:
         self.path.unlink(missing_ok=True)
 
     def hold(self) -> ExitStack:
-        """Keep other processes from deleting the commit until the stack is closed (by the same thread) or this process ends."""
+        """Keep other processes from deleting the commit until the stack is closed (by the same thread) or this process ends.
+
+        From here on the commit counts as noted, although nothing may have come yet.
+        """
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # exported lazily
 
         stack = ExitStack()
         lock = self.path.with_name(f"{self.commit}.{os.getpid()}-{id(stack)}.use")
         with contextlib.suppress(OSError):  # a cache that cannot be written: nobody deletes from it either
             lock.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
             stack.callback(_remove, lock)
             stack.enter_context(WeakFileLock(lock))
         return stack

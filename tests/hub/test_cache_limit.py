@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from forecast.core.progress import SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.hub import Fetcher
+from forecast.hub.ledger import Ledger
 
 LIMIT = 150_000
 
@@ -145,8 +147,6 @@ def test_without_its_record_nothing_is_deleted(hub, commits, cache: Path, limite
     assert (folder / "model.safetensors").read_bytes() == weights(1)
     # A line that a kill cut short does not spoil what is noted behind it.
     ledger.write_bytes(b'{"file": "mod')
-    from forecast.hub.ledger import Ledger
-
     Ledger(folder=cache / "models--lab--tiny", commit=commits[1]).record("config.json")
     assert set(Ledger(folder=cache / "models--lab--tiny", commit=commits[1]).brought()) == {"config.json"}
 
@@ -248,3 +248,22 @@ def test_what_another_process_uses_stays_until_that_one_ends(hub, commits, cache
     fetcher.fetch(request("step3"))
     assert [snapshot(cache, commit).exists() for commit in commits[1:4]] == [False, False, True]
     assert_whole(cache)
+
+
+def test_what_is_fetched_ahead_once_more_is_held_throughout(hub, commits, cache: Path, limited, monkeypatch) -> None:
+    fetcher = limited(hub, 3 * LIMIT)
+    requests = [request(f"step{step}") for step in (1, 2, 1)]
+    fetcher.plan(requests[:2])
+    fetcher.fetch(requests[0])
+    fetcher.fetch(requests[1])
+    fetcher.prefetch(requests[2])
+    held = []
+    bring = Fetcher._bring
+
+    def watched(self: Fetcher, *arguments: Any) -> Path:
+        held.append(Ledger(folder=cache / "models--lab--tiny", commit=commits[1]).is_in_use())
+        return bring(self, *arguments)
+
+    monkeypatch.setattr(Fetcher, "_bring", watched)
+    fetcher.fetch(requests[2])
+    assert held == [True]
