@@ -179,9 +179,17 @@ class RepoCache:
             return True
 
     def discard(self, commit: str, file: RemoteFile) -> None:
-        """Take a file with wrong content out of the cache; its blob stays where another snapshot shows it."""
+        """Take a file with wrong content out of a snapshot, and out of the cache where nothing else shows it."""
         with self.gate():
-            self._delete(commit, {file.path})
+            with contextlib.suppress(OSError):
+                self._delete(commit, {file.path})
+            # Also where the library finds the model damaged and deletes nothing.
+            (self.snapshot(commit) / file.path).unlink(missing_ok=True)
+
+    def quarantine(self, file: RemoteFile) -> None:
+        """Put wrong content that other snapshots show aside: under its name it would be taken for the file."""
+        with contextlib.suppress(FileNotFoundError):
+            self.blob(file).rename(self.blob(file).with_name(f"{file.digest}.wrong"))
 
     def _delete(self, commit: str, names: Set[str]) -> bool:
         """Delete files of a snapshot as the library does: it alone knows which blobs other snapshots and models share."""

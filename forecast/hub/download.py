@@ -85,7 +85,7 @@ def _by_xet(
                 token=source.token,
                 timeout_seconds=source.timeout_seconds,
                 on_bytes=on_bytes,
-                anew=attempt == 2,
+                anew=attempt == 2 or cache.blob(file).exists(),  # one that is there was found wrong
             )
         except Exception as error:  # noqa: BLE001  the compiled part raises what it likes, and the plain way is still open
             if attempt == 2:
@@ -98,6 +98,7 @@ def _by_xet(
         # Also out of the store that models share: nobody else may take it for the file.
         cache.discard(commit, file)
         on_bytes(-file.size)
+    cache.quarantine(file)
     raise _wrong_content(subject, found, file)
 
 
@@ -116,9 +117,13 @@ def _by_http(
     partial = blob.with_name(blob.name + ".partial")
     blob.parent.mkdir(parents=True, exist_ok=True)
     with _file_lock(cache, file, source=source, subject=subject):
-        with cache.gate():
-            if not cache.missing(commit, [file]):
-                return cache.show(commit, file)
+        if cache.has(commit, file):
+            return False
+        # What another revision shows was not checked by this program, or not for this use.
+        if not cache.missing(commit, [file]) and _digest_of(blob, file) == file.digest:
+            with cache.gate():
+                if not cache.missing(commit, [file]):
+                    return cache.show(commit, file)
         _remove_remains(blob)
         _check_space(partial, file, subject)
         for _ in (1, 2):

@@ -169,3 +169,13 @@ def test_a_cache_folder_that_is_a_file_is_one_line(hub, files, tmp_path: Path) -
     (tmp_path / "cache").write_text("not a folder")
     with pytest.raises(HubError, match=r"the cache's disk failed: Not a directory .*; check HF_HOME"):
         Fetcher(cache_folder=tmp_path / "cache", endpoint=hub.endpoint).fetch(REQUEST)
+
+
+def test_wrong_bytes_that_another_revision_shows_are_not_taken(hub, files, tmp_path: Path) -> None:
+    hub.add("lab/tiny", "step0", files)
+    folder = Fetcher(cache_folder=tmp_path, endpoint=hub.endpoint).fetch(CheckpointRequest(source="lab/tiny", revision="step0"))
+    (folder / "model.safetensors").resolve().write_bytes(files["model.safetensors"][::-1])
+    hub.add("lab/tiny", "step1", files | {"config.json": b"{}"})
+    again = Fetcher(cache_folder=tmp_path, endpoint=hub.endpoint).fetch(REQUEST)
+    assert (again / "model.safetensors").read_bytes() == files["model.safetensors"]
+    assert (folder / "model.safetensors").read_bytes() == files["model.safetensors"]

@@ -129,6 +129,28 @@ def test_wrong_bytes_that_another_program_shared_are_replaced_for_both(xet_hub, 
     assert (folder / "model.safetensors").read_bytes() == Path(shown).read_bytes() == files["model.safetensors"]
 
 
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_wrong_bytes_that_another_revision_shows_are_never_taken(
+    xet_hub, fetcher, files, tmp_path: Path, is_shared: bool
+) -> None:
+    from huggingface_hub import hf_hub_download
+
+    del files["tokenizer.json"]
+    xet_hub.add("lab/tiny", "step1", files)
+    theirs = xet_hub.add("lab/tiny", "step2", files | {"config.json": b"{}"})
+    xet_hub.break_next("/xorb", corrupt=True, times=3)
+    shown = hf_hub_download(
+        "lab/tiny", "model.safetensors", revision=theirs, cache_dir=tmp_path / "cache", endpoint=xet_hub.endpoint
+    )
+    blob, wrong = Path(shown).parent / Path(shown).readlink(), Path(shown).read_bytes()
+    if not is_shared:
+        blob.unlink()
+        blob.write_bytes(wrong)
+    with pytest.raises(HubError, match=r"model.safetensors: the content's hash is"):
+        fetcher.fetch(REQUEST)
+    assert (fetcher.fetch(REQUEST) / "model.safetensors").read_bytes() == files["model.safetensors"]
+
+
 def test_the_storage_can_be_switched_off(xet_hub, fetcher, files, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
