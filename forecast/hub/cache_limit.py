@@ -4,27 +4,56 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from forecast.core.errors import UsageError
-from forecast.hub.cache import RepoCache, snapshot_bytes
+from forecast.hub.cache import RepoCache
 
-CheckpointKey = tuple[str, str]
-"""Hub id and revision."""
+CacheEntry = tuple[str, str]
+"""Hub id and commit."""
+_COMMIT = re.compile(r"[0-9a-f]{40,64}")
 
 
 class CacheShelf:
-    """The checkpoints that this program has used, in order; the oldest one goes first."""
+    """The checkpoints that a limit concerns, in order of their use; the oldest one goes first."""
 
     def __init__(self, cache_folder: Path, *, limit_bytes: int | None) -> None:
-        """Start empty; no limit where `limit_bytes` is None."""
+        """Start with what earlier runs under a limit have left; with nothing where `limit_bytes` is None."""
         self.limit_bytes = limit_bytes
         self._cache_folder = cache_folder
-        self._used: dict[CheckpointKey, Path] = {}
+        self._used: dict[CacheEntry, None] = dict.fromkeys(_leftovers(cache_folder) if limit_bytes is not None else ())
+        self._held: dict[CacheEntry, ExitStack] = {}
 
-    def use(self, key: CheckpointKey, folder: Path) -> None:
-        """Record that a checkpoint is in use, and that what was used before is not any more."""
-        self._used[key] = folder
+    def claim(self, entry: CacheEntry, *, is_complete: bool) -> None:
+        """Keep a checkpoint from being deleted: for good without a limit, else until it is released.
+
+        To be called inside the cache's gate. A complete one of which this program has noted nothing needs no claim.
+        """
+        ledger = self._cache(entry).ledger(entry[1])
+        if is_complete and not ledger.exists():
+            return
+        if self.limit_bytes is None:
+            with suppress(OSError):  # a cache that cannot be written
+                ledger.keep()
+        elif entry not in self._held:
+            self._held[entry] = ledger.hold()
+
+    def use(self, entry: CacheEntry) -> None:
+        """Record that a checkpoint is in use."""
+        self._used.pop(entry, None)
+        self._used[entry] = None
+
+    def release(self, entry: CacheEntry) -> None:
+        """Give the claim on a checkpoint up."""
+        if entry in self._held:
+            self._held.pop(entry).close()
+
+    def release_used(self, *, but: CacheEntry) -> None:
+        """Give up the claims on all that has been used so far, but for one that is about to be used again."""
+        for entry in list(self._used):
+            if entry != but:
+                self.release(entry)
 
     def could_hold(self, needed_bytes: int) -> bool:
         """Whether so much fits at all."""
@@ -34,18 +63,46 @@ class CacheShelf:
         """Whether so much fits beside what is held now."""
         return self.limit_bytes is None or self._held_bytes() + needed_bytes <= self.limit_bytes
 
-    def evict(self, *, keep: Set[CheckpointKey], room: int) -> None:
-        """Delete checkpoints until `room` bytes fit; never one of `keep`, nor one that lay in the cache before this program."""
-        for key, folder in list(self._used.items()):
+    def evict(self, *, keep: Set[CacheEntry], room: int) -> bool:
+        """Delete checkpoints until `room` bytes fit; never one of `keep`, nor what did not come under a limit.
+
+        Returns:
+            False where one that should have gone could not be deleted, and there is no room for want of it.
+        """
+        refused = False
+        for entry in list(self._used):
             if self.has_room(room):
-                return
-            cache = RepoCache(root=self._cache_folder, hub_id=key[0])
-            if key not in keep and cache.was_fetched(folder.name):
-                cache.evict(folder.name)
-                del self._used[key]
+                return True
+            if entry in keep or entry in self._held:
+                continue
+            if self._cache(entry).evict(entry[1]):
+                del self._used[entry]
+            else:
+                refused = True
+        return not refused or self.has_room(room)
+
+    def _cache(self, entry: CacheEntry) -> RepoCache:
+        return RepoCache(root=self._cache_folder, hub_id=entry[0])
 
     def _held_bytes(self) -> int:
-        return sum(snapshot_bytes(folder) for folder in self._used.values() if folder.is_dir())
+        # Revisions and models may show the same blob, which counts once.
+        blobs: dict[Path, int] = {}
+        for entry in {*self._used, *self._held}:
+            for path in self._cache(entry).ledger(entry[1]).brought().values():
+                with suppress(OSError):
+                    blobs[path.resolve()] = path.stat().st_size
+        return sum(blobs.values())
+
+
+def _leftovers(cache_folder: Path) -> list[CacheEntry]:
+    """What runs under a limit brought and did not come to delete, oldest first."""
+    found = []
+    for path in cache_folder.glob("models--*/.forecast/*"):
+        if _COMMIT.fullmatch(path.name):
+            hub_id = path.parent.parent.name.removeprefix("models--").replace("--", "/")
+            with suppress(OSError):
+                found.append((path.stat().st_mtime_ns, hub_id, path.name))
+    return [(hub_id, commit) for _, hub_id, commit in sorted(found)]
 
 
 def parse_bytes(text: str) -> int:
@@ -55,10 +112,10 @@ def parse_bytes(text: str) -> int:
     (20000000000, 1024)
 
     Raises:
-        UsageError: no size.
+        UsageError: not a size.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
     if match is None or float(match[1]) <= 0:
-        raise UsageError(f"'{text}' is no size", expected="e.g. 20GB")
+        raise UsageError(f"'{text}' is not a size", expected="e.g. 20GB")
     power = " kmgt".index(match[2].lower()) if match[2] else 0
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)

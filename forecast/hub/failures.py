@@ -37,7 +37,7 @@ def translate(error: Exception, *, subject: str, endpoint: str) -> HubError:
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return HubError(
-            f"{subject}: the hub has no such revision", expected="a branch, tag or commit", remedy="check --revisions"
+            f"{subject}: the hub has no such revision", expected="a branch, tag or commit", remedy="check the revision"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return HubError(
@@ -54,18 +54,15 @@ def translate(error: Exception, *, subject: str, endpoint: str) -> HubError:
         return _translate_status(error, subject, endpoint)
     if isinstance(error, httpx.TimeoutException):
         return HubUnreachableError(
-            f"{subject}: {endpoint} fell silent", remedy="run the command again (it resumes), or raise HF_HUB_DOWNLOAD_TIMEOUT"
+            f"{subject}: {endpoint} stopped answering",
+            remedy="run the command again (it resumes), or raise HF_HUB_DOWNLOAD_TIMEOUT",
         )
     if isinstance(error, httpx.HTTPError):
         return HubUnreachableError(
-            f"{subject}: {endpoint} cannot be reached ({_first_line(error)})",
+            f"{subject}: {endpoint} cannot be reached ({first_line(error)})",
             remedy="check the network and HF_ENDPOINT, then run the command again (it resumes)",
         )
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return HubError(
-            f"{subject}: the disk of the cache is full", remedy="free space, set HF_HOME elsewhere, or use --cache-limit"
-        )
-    return HubError(f"{subject}: {_first_line(error)}", expected="a hub that speaks huggingface_hub's protocol")
+    return HubError(f"{subject}: {first_line(error)}", expected="a hub that speaks huggingface_hub's protocol")
 
 
 def _translate_status(error: Exception, subject: str, endpoint: str) -> HubError:
@@ -86,7 +83,25 @@ def _translate_status(error: Exception, subject: str, endpoint: str) -> HubError
     return HubError(f"{subject}: {endpoint} answered HTTP {status}", remedy="try again later (it resumes)")
 
 
-def _first_line(error: Exception) -> str:
+def translate_disk(error: OSError, *, subject: str) -> HubError:
+    """Turn a failure to write into the cache into one line."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return HubError(
+            f"{subject}: the disk of the cache is full",
+            remedy="free space, set HF_HOME to another disk, or use --cache-limit of 'forecast eval'; then run it again "
+            "(it resumes)",
+        )
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return HubError(
+            f"{subject} is not complete in the cache, which cannot be written{where}",
+            remedy="set HF_HOME to a folder that can be written",
+        )
+    return HubError(f"{subject}: the cache's disk failed: {error.strerror}{where}", remedy="check HF_HOME and its disk")
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says first, or its kind where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +13,14 @@ from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.hub.background import BackgroundDownload
 from forecast.hub.cache import RepoCache, default_cache_folder, present_bytes, snapshot_bytes
-from forecast.hub.cache_limit import CacheShelf, CheckpointKey
-from forecast.hub.download import Source, download_file
+from forecast.hub.cache_limit import CacheEntry, CacheShelf
+from forecast.hub.download import download_file
 from forecast.hub.failures import MAX_ATTEMPTS, HubUnreachableError, call
+from forecast.hub.http_transfer import Source
 from forecast.hub.listing import Listing, Needed, choose_files, make_listing
 
+CheckpointKey = tuple[str, str]
+"""Hub id and revision."""
 _NOTICED_SECONDS = 5.0
 """A pause that a user would wonder about."""
 
@@ -64,7 +67,8 @@ class Fetcher:
             cache_folder: folder of the hub's cache; HF_HOME's when not given.
             endpoint: the hub's address; HF_ENDPOINT's when not given.
             token: access token; HF_TOKEN's when not given.
-            cache_limit_bytes: most that checkpoints downloaded by this program may hold; what is scored is evicted first.
+            cache_limit_bytes: most that checkpoints downloaded under a limit may hold; what is scored is evicted first. What is
+                fetched without a limit stays.
             trust_remote_code: hub ids (and folders) whose own Python files may be fetched and run.
             progress: where to say what is being fetched.
             sleep: how to wait between attempts.
@@ -77,6 +81,7 @@ class Fetcher:
             token=token,
             timeout_seconds=float(constants.HF_HUB_DOWNLOAD_TIMEOUT),
             sleep=self._wait,
+            notice=lambda text: self._progress.notice(text),
         )
         self._sleep = sleep
         self._shelf = CacheShelf(self._cache_folder, limit_bytes=cache_limit_bytes)
@@ -87,8 +92,9 @@ class Fetcher:
         self._background: dict[CheckpointKey, BackgroundDownload] = {}
         self._pinned: dict[CheckpointKey, tuple[str, Needed | None]] = {}
         self._lock = threading.Lock()
+        self._has_said_full = False
         self._is_silent = False
-        """It did not answer when last asked: it is asked without patience, and what the cache holds is not said again."""
+        """The hub did not answer the last question: until it does, it is asked only once, and the notice is not repeated."""
 
     def _wait(self, seconds: float) -> None:
         if seconds >= _NOTICED_SECONDS:
@@ -131,20 +137,31 @@ class Fetcher:
         key = _key(request)
         with self._lock:
             background = self._background.pop(key, None)
+        commit, _ = self._pinned.get(key, ("", None))
+        self._shelf.release_used(but=(request.source, commit))
+        in_use: set[CacheEntry] = set()
         if is_local(request):
             folder = Path(request.source)
-        elif background is not None:
-            folder = background.wait()
         else:
-            self._make_room(request)
-            folder = self._download(request, self._progress)
-        if not is_local(request):
-            self._shelf.use(key, folder)
-        self._shelf.evict(keep={key}, room=0)
+            folder = self._bring(request, background)
+            in_use.add((request.source, folder.name))
+            self._shelf.use((request.source, folder.name))
+        self._evict(keep=in_use, room=0)
         following = self._next_after(request)
         if following is not None:
             self.prefetch(following)
         return folder
+
+    def _bring(self, request: CheckpointRequest, background: BackgroundDownload | None) -> Path:
+        try:
+            if background is not None:
+                return background.wait()
+            self._make_room(request)
+            return self._download(request, self._progress)
+        except BaseException:
+            commit, _ = self._pinned.get(_key(request), ("", None))
+            self._shelf.release((request.source, commit))
+            raise
 
     def prefetch(self, request: CheckpointRequest) -> None:
         """Start fetching in the background, unless the cache limit has no room beside what is in use."""
@@ -152,6 +169,13 @@ class Fetcher:
         with self._lock:
             if is_local(request) or key in self._background or not self._has_room(request):
                 return
+            if self._shelf.limit_bytes is not None:
+                try:
+                    # By the thread that will give the claim up again.
+                    self._claim(request)
+                except HubError:
+                    # Its turn will report it.
+                    return
             self._background[key] = BackgroundDownload(lambda: self._download(request, SilentProgress()))
 
     def preview(self, request: CheckpointRequest) -> FetchPreview:
@@ -180,6 +204,22 @@ class Fetcher:
 
     def _cache(self, request: CheckpointRequest) -> RepoCache:
         return RepoCache(root=self._cache_folder, hub_id=request.source)
+
+    def _claim(self, request: CheckpointRequest) -> tuple[str, Needed | None]:
+        """Keep what is there, and what will come, from being deleted by another process of this program; as `_pin`."""
+        cache = self._cache(request)
+        for _ in range(2):
+            commit, needed = self._pin(request)
+            with cache.gate():
+                missing = (
+                    cache.complete_snapshot(commit) is None if needed is None else bool(cache.missing(commit, needed.files))
+                )
+                self._shelf.claim((request.source, commit), is_complete=not missing)
+            if needed is not None or not missing:
+                break
+            # It was complete when it was asked about, and another process has deleted it since.
+            self._pinned.pop(_key(request), None)
+        return commit, needed
 
     def _pin(self, request: CheckpointRequest) -> tuple[str, Needed | None]:
         """Commit and needed files; the files are None when only the cache could be asked and it is complete."""
@@ -217,7 +257,7 @@ class Fetcher:
         except HubUnreachableError as error:
             if cached is not None and not self._is_silent:
                 self._progress.notice(
-                    f"{error.found}; taken from the cache as of its last fetch, commit {cached.name[:12]}, and others likewise"
+                    f"{error.found}; using the cache as of its last fetch, commit {cached.name[:12]}; others likewise"
                 )
             self._is_silent = True
             if cached is None:
@@ -225,25 +265,23 @@ class Fetcher:
             return cached.name, None
         self._is_silent = False
         listing = make_listing(request.source, info.sha, info.siblings or [])
-        cache.write_ref(request.revision or "main", listing.commit)
+        cache.write_ref(request.revision or "main", listing.commit)  # where its snapshot is there
         return listing.commit, choose_files(listing, remote_code=request.source in self._trusted)
 
     def _download(self, request: CheckpointRequest, progress: Progress) -> Path:
-        commit, needed = self._pin(request)
+        commit, needed = self._claim(request)
         cache = self._cache(request)
         if needed is None:
             return cache.snapshot(commit)
+        ledger = cache.ledger(commit) if self._shelf.limit_bytes is not None else None
         missing = cache.missing(commit, needed.files)
-        if not missing:
-            for file in needed.files:
-                cache.show(commit, file)
-            return cache.snapshot(commit)
-        cache.mark_fetched(commit)
         total = sum(file.size for file in missing)
-        with progress.stage(f"fetching {_subject(request)}", total=total, unit="B") as stage:
+        # What is there already shows no bar.
+        with (progress if missing else SilentProgress()).stage(f"fetching {_subject(request)}", total=total, unit="B") as stage:
             # Weights last: a checkpoint whose weights are complete is complete.
             for file in sorted(needed.files, key=lambda entry: entry.size):
-                download_file(cache, commit, file, source=self._source, on_bytes=lambda count: stage.advance(count))
+                download_file(cache, commit, file, source=self._source, on_bytes=stage.advance, ledger=ledger)
+        cache.write_ref(request.revision or "main", commit)
         return cache.snapshot(commit)
 
     def _next_after(self, request: CheckpointRequest) -> CheckpointRequest | None:
@@ -266,7 +304,20 @@ class Fetcher:
                 f"{_subject(request)} needs {needed:,} bytes, and --cache-limit allows {self._shelf.limit_bytes:,}",
                 remedy="raise the limit, or leave this checkpoint out",
             )
-        self._shelf.evict(keep={_key(request)}, room=needed)
+        self._evict(keep={(request.source, self._pin(request)[0])}, room=needed)
+
+    def _evict(self, *, keep: Set[CacheEntry], room: int) -> None:
+        from huggingface_hub import constants
+
+        if constants.is_offline_mode():
+            # Nothing comes, and what is there could not be fetched again.
+            return
+        if not self._shelf.evict(keep=keep, room=room) and not self._has_said_full:
+            self._has_said_full = True
+            self._progress.notice(
+                "--cache-limit is exceeded for now: another process uses what was downloaded under it, or that part of "
+                f"{self._cache_folder} is damaged ('hf cache ls' lists what is whole)"
+            )
 
     def _has_room(self, request: CheckpointRequest) -> bool:
         if self._shelf.limit_bytes is None:

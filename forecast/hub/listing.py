@@ -70,7 +70,9 @@ def make_listing(hub_id: str, commit: str | None, siblings: Iterable[object]) ->
         HubError: no commit, or no usable file.
     """
     if commit is None or not _HEX.fullmatch(commit):
-        raise HubError(f"the hub names no commit for '{hub_id}'", expected="a 40-digit commit", remedy="check HF_ENDPOINT")
+        raise HubError(
+            f"the hub's answer for '{hub_id}' has no commit", expected="a 40-digit commit", remedy="check HF_ENDPOINT"
+        )
     files = []
     for sibling in siblings:
         name, size = str(getattr(sibling, "rfilename", "")), getattr(sibling, "size", None)

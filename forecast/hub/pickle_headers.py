@@ -78,7 +78,7 @@ def _rebuild_parameter(data: PickledTensor, *_rest: object) -> PickledTensor:
 def read_pickled_shapes(path: Path) -> dict[str, PickledTensor] | None:
     """Return the tensors of a pickled weight file by name.
 
-    None for the format of torch before 1.6, which is no archive, and for kinds of tensor that this reader does not know.
+    None for the format of torch before 1.6, which is not an archive, and for kinds of tensor that this reader does not know.
 
     Raises:
         CheckpointError: the archive is damaged, or its stream names anything but tensors.
@@ -95,5 +95,5 @@ def read_pickled_shapes(path: Path) -> dict[str, PickledTensor] | None:
     except (zipfile.BadZipFile, pickle.UnpicklingError, ValueError, TypeError, EOFError, OSError, LookupError) as error:
         raise CheckpointError(f"{path} holds no plain weights: {error}", remedy="fetch or copy it again") from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds no mapping of tensors", expected="a state dictionary")
+        raise CheckpointError(f"{path} does not hold a mapping of tensors", expected="a state dictionary")
     return {str(key): value for key, value in content.items() if isinstance(value, PickledTensor)}

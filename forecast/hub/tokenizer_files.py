@@ -49,7 +49,7 @@ def _behaviour_of(path: Path, _changed_at: int) -> str:
         tokens = _probe_tokens(json.dumps(content))
         return content_hash({"model": _vocabulary(content), "probe": tokens})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is no tokenizer: {error}", remedy="fetch or copy it again") from error
+        raise CheckpointError(f"{path} is not a tokenizer: {error}", remedy="fetch or copy it again") from error
 
 
 def _vocabulary(content: dict[str, Any]) -> list[object]:

@@ -110,7 +110,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
                 raise ValueError(f"a header of {size} bytes")
             header = json.loads(handle.read(size).decode("utf-8"))
         if not isinstance(header, Mapping):
-            raise TypeError("the header is no object")
+            raise TypeError("the header is not an object")
         tensors = {
             name: StoredTensor(
                 path=path,
@@ -123,7 +123,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
             if name != "__metadata__"
         }
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise CheckpointError(f"{path} is no safetensors file: {error}", remedy="fetch or copy it again") from error
+        raise CheckpointError(f"{path} is not a safetensors file: {error}", remedy="fetch or copy it again") from error
     end = max((tensor.start + tensor.size for tensor in tensors.values()), default=8 + size)
     found = path.stat().st_size
     if found != end:

@@ -83,7 +83,8 @@ def fetch_checkpoints(
                 break
             except ForecastError as error:
                 done.append(_failed(request, str(error)))
-                progress.notice(str(error))
+                if len(requests) > 1:  # of a single one, the command's last line says the same
+                    progress.notice(str(error))
             stage.advance()
     return FetchReport(checkpoints=tuple(done))
 

@@ -243,6 +243,115 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
         yield server
 
 
+class XetHub(LoopbackHub):
+    """A hub that keeps its large files in Xet storage, as huggingface.co does: the plain content lies behind a redirection.
+
+    Beside what `LoopbackHub` serves: `/api/models/ID/xet-read-token/COMMIT`, `/v1/reconstructions/HASH` and `/xorb/HASH`. Each
+    file is one xorb of uncompressed chunks. Faults of a path that ends in `/xorb` are consumed by any xorb.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored: dict[str, bytes] = {}
+        """Content by its Xet hash."""
+        # The compiled client reports how it fared.
+        self._server.RequestHandlerClass.do_POST = lambda handler: self._send(handler, 404, b"")  # type: ignore[attr-defined]
+
+    def _answer_file(self, handler: BaseHTTPRequestHandler, path: str, fault: Fault, *, body: bool) -> None:
+        kind, _, rest = path.partition("/")
+        if kind == "cdn":
+            super()._answer_file(handler, rest, fault, body=body)
+        elif kind == "v1":
+            self._answer_reconstruction(handler, path.rpartition("/")[2])
+        elif kind == "xorb":
+            self._answer_xorb(handler, path.rpartition("/")[2])
+        else:
+            hub_id, _, rest = path.partition("/resolve/")
+            commit, _, name = rest.partition("/")
+            content = self.repos[hub_id].commits.get(commit, {}).get(name, b"") if hub_id in self.repos else b""
+            if len(content) < LFS_FROM_BYTES:
+                super()._answer_file(handler, path, fault, body=body)
+            else:
+                self._redirect(handler, path, commit, content)
+
+    def _answer_info(self, handler: BaseHTTPRequestHandler, path: str) -> None:
+        if "/xet-read-token/" not in path:
+            super()._answer_info(handler, path)
+            return
+        headers = (
+            ("X-Xet-Cas-Url", self.endpoint),
+            ("X-Xet-Access-Token", "short-lived"),
+            ("X-Xet-Token-Expiration", str(int(time.time()) + 3600)),
+        )
+        self._send(handler, 200, b"{}", headers)
+
+    def _redirect(self, handler: BaseHTTPRequestHandler, path: str, commit: str, content: bytes) -> None:
+        xet_hash = hashlib.sha256(b"xet" + content).hexdigest()
+        self.stored[xet_hash] = content
+        headers = (
+            # Another host than the hub's, as the client follows a redirection within it.
+            ("Location", f"{self.endpoint.replace('127.0.0.1', 'localhost')}/cdn/{path}"),
+            ("X-Linked-Etag", f'"{_digest(content)}"'),
+            ("X-Linked-Size", str(len(content))),
+            ("X-Repo-Commit", commit),
+            ("X-Xet-Hash", xet_hash),
+            ("X-Xet-Refresh-Route", f"{self.endpoint}/api/models/any/xet-read-token/{commit}"),
+        )
+        self._send(handler, 302, b"", headers)
+
+    def _answer_reconstruction(self, handler: BaseHTTPRequestHandler, xet_hash: str) -> None:
+        content, whole = self.stored[xet_hash], _xorb(self.stored[xet_hash])
+        if int(handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0]) >= len(content):
+            self._refuse(handler, 416, (), "")
+            return
+        chunks = {"start": 0, "end": -(-len(content) // _XET_CHUNK_BYTES)}
+        url = f"{self.endpoint}/xorb/{xet_hash}"
+        answer = {
+            "offset_into_first_range": 0,
+            "terms": [{"hash": xet_hash, "unpacked_length": len(content), "range": chunks}],
+            "fetch_info": {xet_hash: [{"range": chunks, "url": url, "url_range": {"start": 0, "end": len(whole) - 1}}]},
+        }
+        self._send(handler, 200, json.dumps(answer).encode())
+
+    def _answer_xorb(self, handler: BaseHTTPRequestHandler, xet_hash: str) -> None:
+        waiting = self.faults["/xorb"]
+        fault = waiting.pop(0) if waiting else Fault()
+        if fault.status != 200:
+            self._refuse(handler, fault.status, (), "")
+            return
+        if fault.stall_seconds:
+            time.sleep(fault.stall_seconds)
+        content = self.stored[xet_hash]
+        sent = _xorb(content[::-1] if fault.corrupt else content)
+        start, end = (int(text) for text in handler.headers["Range"].removeprefix("bytes=").split("-"))
+        part = sent[start : end + 1]
+        self._send(handler, 206, part, (("Content-Range", f"bytes {start}-{end}/{len(sent)}"),))
+
+
+_XET_CHUNK_BYTES = 1 << 16
+
+
+def _xorb(content: bytes) -> bytes:
+    """Chunks with the header that https://huggingface.co/docs/xet/xorb describes: version, two sizes, no compression."""
+    pieces = [content[start : start + _XET_CHUNK_BYTES] for start in range(0, len(content), _XET_CHUNK_BYTES)]
+    return b"".join(
+        b"\0" + len(piece).to_bytes(3, "little") + b"\0" + len(piece).to_bytes(3, "little") + piece for piece in pieces
+    )
+
+
+@pytest.fixture
+def xet_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[XetHub]:
+    """A running hub with Xet storage."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 5)
+    monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with XetHub() as server:
+        yield server
+
+
 @pytest.fixture
 def files() -> dict[str, bytes]:
     """A repository's files with made-up weights: enough for everything but loading."""

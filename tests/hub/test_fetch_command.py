@@ -56,6 +56,8 @@ def test_one_failure_among_several_is_exit_3_and_all_is_exit_1(hub, environment,
     assert some.stderr.strip().splitlines()[-1].startswith("error: 1 of 2 checkpoints failed: lab/tiny@step2")
     none = fetch(environment, "--model", f"{REPO}@step2")
     assert none.returncode == 1
+    assert none.stderr.count("no such revision") == 1
+    assert "1 checkpoint, 0 B downloaded" in none.stdout
     assert none.stderr.strip().splitlines()[-1].startswith("error: lab/tiny@step2")
     unknown = fetch(environment, "--family", "pythai")
     assert unknown.returncode == 2

@@ -63,7 +63,8 @@ def _print_table(report: FetchReport, *, dry_run: bool) -> None:
             row.weights,
         )
     total = sum(row.downloaded_bytes for row in report.checkpoints)
-    table.caption = f"{len(report.checkpoints)} checkpoints, {show_bytes(total)} {'to download' if dry_run else 'downloaded'}"
+    counted = f"{len(report.checkpoints)} checkpoint{'' if len(report.checkpoints) == 1 else 's'}"
+    table.caption = f"{counted}, {show_bytes(total)} {'to download' if dry_run else 'downloaded'}"
     stdout_console().print(table)
     folders = {str(Path(row.folder)) for row in report.checkpoints if row.folder}
     if len(folders) == 1:
