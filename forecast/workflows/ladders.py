@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.catalog.task_facts import card_of, same_task
+from forecast.catalog.task_facts import card_of, same_task, stated_shots
 from forecast.core.errors import InputError, NotForecastableError, UsageError
 from forecast.core.metrics import ACCURACY_METRICS
 from forecast.core.observations import Ladder
@@ -79,6 +79,11 @@ def load_with_siblings(source: Path, wanted: Wanted, *, progress: Progress | Non
 
 def _choose(source: Path, ladders: Sequence[Ladder], wanted: Wanted) -> list[Ladder]:
     ladders = [ladder for ladder in ladders if _has_accuracy(ladder)]
+    stated = {wanted.num_fewshot, *(stated_shots(task) for task in wanted.tasks or ())} - {None}
+    if not ladders and stated:
+        raise UsageError(
+            f"no accuracies with {', '.join(map(str, stated))} shots on these tasks in {source}", remedy="leave the shots out"
+        )
     if not ladders:
         raise NotForecastableError(
             f"no results to fit in {source}", expected="accuracies of several checkpoints", remedy="run `forecast eval` first"
