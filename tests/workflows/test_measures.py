@@ -152,6 +152,11 @@ def test_a_task_is_found_in_other_spellings(tmp_path: Path, kind: str) -> None:
         return ladder.task
 
     assert task("ARC-Challenge") == "arc_challenge@0shot"
+    (said,) = load_ladders(source, Wanted(tasks=["ARC-Challenge"]))
+    assert said.notes == (
+        "ARC-Challenge was measured with 0 and 5 shots, never mixed; 0 are taken, as its card says (--num-fewshot chooses).",
+    )
+    assert load_ladders(source, Wanted(tasks=["arc_challenge@5shot"]))[0].notes == ()
     assert task("arc_c", 5) == task("ARC-c 5-shot") == "arc_challenge@5shot"
     assert task("piqa") == "PIQA"
     assert len(load_ladders(source, Wanted(tasks=["piqa", "PIQA"]))) == 1
@@ -279,3 +284,14 @@ def test_definitions_that_are_not_mixed_are_in_the_warnings(tmp_path: Path) -> N
     (found,) = predict(tmp_path / "all.duckdb", tasks=["arc_easy"], targets=[Target(name="x", flops=1e21)])
     assert any("not mixed with" in text for text in found.forecast.warnings)
     assert len(Store(tmp_path / "all.duckdb").ladders()) == 1
+
+
+def test_an_onset_that_cannot_be_said_is_explained(tmp_path: Path) -> None:
+    source = source_of(tmp_path, "table", ladder_of("riddles"))
+    arguments = ("predict", "--table", source, "--task", "riddles", "--flops", "1e21", "--emergence", "--json")
+    _, text, _ = run(*arguments)
+    found = json.loads(text)
+    assert found["emergence"] is None
+    assert "the chance level of riddles is unknown; state it with --chance" in found["warnings"][-1]
+    _, text, _ = run(*arguments, "--chance", "0.25")
+    assert json.loads(text)["emergence"]["metric"] == "acc"
