@@ -70,10 +70,14 @@ def load_with_siblings(source: Path, wanted: Wanted, *, progress: Progress | Non
     asked = _choose(source, found, stored, wanted)
     own = {ladder.task: ladder for ladder in asked}
     if not is_table(source):
-        return asked, stored_siblings(source, asked[0].family, own, wanted.num_fewshot)
+        undecided = _undecided(_stored_shots(source, asked[0].family, wanted.num_fewshot), own)
+        siblings = stored_siblings(source, asked[0].family, own, wanted.num_fewshot)
+        return [replace(ladder, notes=ladder.notes + undecided) for ladder in asked], siblings
     ladders = [ladder for ladder in found if ladder.family == asked[0].family]
     ladders = [ladder for ladder in ladders if wanted.num_fewshot in (None, ladder.num_fewshot)]
-    names = sibling_names([(ladder.task, ladder.num_fewshot) for ladder in ladders])
+    shots = [(ladder.task, ladder.num_fewshot) for ladder in ladders]
+    asked = [replace(ladder, notes=ladder.notes + _undecided(shots, own)) for ladder in asked]
+    own, names = {ladder.task: ladder for ladder in asked}, sibling_names(shots)
     chosen = {name: by_rule(ladder) for name, ladder in _one_definition_each(ladders, dict.fromkeys(names)).items()} | own
     return asked, [chosen[name] for name in names if _has_accuracy(chosen[name])]
 
@@ -222,13 +226,7 @@ def stored_siblings(source: Path, family: str, own: Mapping[str, Ladder], num_fe
     """Return the siblings of a family in a results file; those in `own` are at hand."""
     from forecast.store import Store
 
-    rows = [
-        row
-        for part in Store(source).query("SELECT DISTINCT family, task, num_fewshot FROM observations")
-        for row in part.to_pylist()
-    ]
-    stored = [(row["task"], row["num_fewshot"]) for row in rows if row["family"] == family]
-    names = sibling_names([entry for entry in stored if num_fewshot is None or entry[1] == num_fewshot])
+    names = sibling_names(_stored_shots(source, family, num_fewshot))
     others = [task for task in names if task not in own]
     found: list[Ladder] = []
     store = Store(source)
@@ -244,6 +242,30 @@ def stored_siblings(source: Path, family: str, own: Mapping[str, Ladder], num_fe
                 found += read([task])
     chosen = {ladder.task: by_rule(ladder) for ladder in found} | dict(own)
     return [chosen[name] for name in names if name in chosen and _has_accuracy(chosen[name])]
+
+
+def _stored_shots(source: Path, family: str, num_fewshot: int | None) -> list[tuple[str, int | None]]:
+    """Tasks of a family in a results file with each number of shots, or with the one that is asked for."""
+    from forecast.store import Store
+
+    parts = Store(source).query("SELECT DISTINCT family, task, num_fewshot FROM observations")
+    rows = [row for part in parts for row in part.to_pylist() if row["family"] == family]
+    stored = [(row["task"], row["num_fewshot"]) for row in rows]
+    return [entry for entry in stored if num_fewshot is None or entry[1] == num_fewshot]
+
+
+def _undecided(stored: Sequence[tuple[str, int | None]], own: Mapping[str, Ladder]) -> tuple[str, ...]:
+    """A sentence on the siblings that are left out because only a number of shots would decide how to read them."""
+    shots: dict[str, set[int | None]] = {}
+    for task, count in stored:
+        shots.setdefault(task, set()).add(count)
+    count = sum(len(counts) > 1 for task, counts in shots.items() if task not in own)
+    if not count:
+        return ()
+    return (
+        f"Left out: {count} other tasks of the family, measured with several numbers of shots, do not help to scale the"
+        " interval (--num-fewshot decides).",
+    )
 
 
 def sibling_names(stored: Sequence[tuple[str, int | None]]) -> list[str]:

@@ -295,3 +295,15 @@ def test_an_onset_that_cannot_be_said_is_explained(tmp_path: Path) -> None:
     assert "the chance level of riddles is unknown; state it with --chance" in found["warnings"][-1]
     _, text, _ = run(*arguments, "--chance", "0.25")
     assert json.loads(text)["emergence"]["metric"] == "acc"
+
+
+@pytest.mark.parametrize("kind", ["table", "database"])
+def test_siblings_left_out_for_their_shots_are_counted(tmp_path: Path, kind: str) -> None:
+    beside = [ladder_of(task, shots=shots) for task in ("piqa", "sciq") for shots in (0, 5)]
+    source = source_of(tmp_path, kind, ladder_of("arc_easy"), *beside)
+    (found,) = predict(source, tasks=["arc_easy"], targets=[Target(name="x", flops=1e21)])
+    assert found.forecast.backtest.other_tasks == 0
+    assert any(text.startswith("Left out: 2 other tasks of the family") for text in found.forecast.warnings)
+    (decided,) = predict(source, tasks=["arc_easy"], targets=[Target(name="x", flops=1e21)], num_fewshot=0)
+    assert decided.forecast.backtest.other_tasks == 2
+    assert not any("other tasks" in text for text in decided.forecast.warnings)
