@@ -9,6 +9,7 @@ import numpy as np
 from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.metrics import ACCURACY_METRICS, NLL_METRICS, MetricKind, preferred
 from forecast.core.observations import BoolArray, FloatArray, Ladder
+from forecast.core.scale import scale_fault
 from forecast.forecasting.sample import Detail, IntArray, Sample
 
 CHECKPOINTS_PER_RUN = 8
@@ -67,7 +68,8 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
         NotForecastableError: fewer than two runs or three checkpoints remain, or compute or accuracy does not vary.
     """
     accuracy = ladder.metrics[metric]
-    known = np.isfinite(ladder.flops) & (ladder.flops > 0)
+    possible = _possible(ladder)
+    known = np.isfinite(ladder.flops) & (ladder.flops > 0) & possible
     usable = known & np.isfinite(accuracy)
     if not known.any():
         raise NotForecastableError(
@@ -76,7 +78,7 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
             remedy="import them, or give --flops at evaluation",
         )
     late = _late_enough(ladder)
-    warnings = _left_out(ladder, metric, known, usable & ~late)
+    warnings = _left_out(ladder, metric, known, possible, usable & ~late)
     kept = ladder.take(usable & late)
     runs = tuple(dict.fromkeys(kept.model))
     if len(runs) < MIN_RUNS:
@@ -115,14 +117,28 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
     )
 
 
-def _left_out(ladder: Ladder, metric: str, known: BoolArray, early: BoolArray) -> list[str]:
+def _possible(ladder: Ladder) -> BoolArray:
+    """Rows whose numbers a training run can have: one that cannot be true bends every curve."""
+
+    def number(value: float) -> float | None:
+        return None if np.isnan(value) else float(value)
+
+    rows = zip(ladder.params, ladder.tokens, ladder.flops, strict=True)
+    return np.array(
+        [scale_fault(params=number(n), tokens=number(d), flops=number(c), may_be_untrained=True) is None for n, d, c in rows],
+        dtype=np.bool_,
+    )
+
+
+def _left_out(ladder: Ladder, metric: str, known: BoolArray, possible: BoolArray, early: BoolArray) -> list[str]:
     """Sentences on the checkpoints that are not fitted, each of them counted once."""
     scored = np.isfinite(ladder.metrics[metric])
     untrained = ~known & ((ladder.flops == 0) | (ladder.tokens == 0) | (ladder.step == 0))
     reasons = {
         f"no finite {metric}": ~scored,
-        "untrained, at step 0": scored & untrained,
-        "no known training FLOPs": scored & ~known & ~untrained,
+        "parameters, tokens or FLOPs that no training run has": scored & ~possible,
+        "untrained, at step 0": scored & possible & untrained,
+        "no known training FLOPs": scored & possible & ~known & ~untrained,
         f"the first {EARLY_SHARE:.0%} of their run": early,
     }
     counts = {reason: int(rows.sum()) for reason, rows in reasons.items()}

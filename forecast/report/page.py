@@ -30,7 +30,8 @@ class Section:
     largest_accuracy: float | None
     """Fraction, by `accuracy_metric`."""
     accuracy_metric: str
-    num_fewshot: int | None
+    num_fewshot: int | None = None
+    """Solved examples in the prompt; None when unknown."""
     forecasts: tuple[Forecast, ...]
     check: Forecast | None
     """The largest run, forecast from the smaller ones; its `truth` is known."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.catalog.task_facts import card_of, same_task
+from forecast.catalog.task_facts import card_of, same_task, stated_shots
 from forecast.core.errors import InputError, NotForecastableError, UsageError
 from forecast.core.metrics import ACCURACY_METRICS
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.importers.tables import is_table
 from forecast.workflows.measures import by_rule, check_chance, choose_shots
-from forecast.workflows.task_groups import asked_shots, members_of, stored_members, union_of
+from forecast.workflows.task_groups import asked_shots, members_of, stored_members, stored_tasks, union_of
 
 if TYPE_CHECKING:
     from forecast.store.ladders import ShotsRule
@@ -57,7 +57,8 @@ def load_ladders(source: Path, wanted: Wanted, *, with_items: bool = False, prog
         NotForecastableError: it holds no results.
         UsageError: unknown task or family, with the nearest names; or several families and none was named.
     """
-    return _choose(source, _read(source, wanted, with_items, progress or SilentProgress()), wanted)
+    found, stored = _read(source, wanted, with_items, progress or SilentProgress())
+    return _choose(source, found, stored, wanted)
 
 
 def load_with_siblings(source: Path, wanted: Wanted, *, progress: Progress | None = None) -> tuple[list[Ladder], list[Ladder]]:
@@ -65,20 +66,30 @@ def load_with_siblings(source: Path, wanted: Wanted, *, progress: Progress | Non
 
     Tasks that cannot be read, or not without a choice, are left out.
     """
-    found = _read(source, wanted, True, progress or SilentProgress())
-    asked = _choose(source, found, wanted)
+    found, stored = _read(source, wanted, True, progress or SilentProgress())
+    asked = _choose(source, found, stored, wanted)
     own = {ladder.task: ladder for ladder in asked}
     if not is_table(source):
-        return asked, stored_siblings(source, asked[0].family, own, wanted.num_fewshot)
+        undecided = _undecided(_stored_shots(source, asked[0].family, wanted.num_fewshot), own)
+        siblings = stored_siblings(source, asked[0].family, own, wanted.num_fewshot)
+        return [replace(ladder, notes=ladder.notes + undecided) for ladder in asked], siblings
     ladders = [ladder for ladder in found if ladder.family == asked[0].family]
     ladders = [ladder for ladder in ladders if wanted.num_fewshot in (None, ladder.num_fewshot)]
-    names = sibling_names([(ladder.task, ladder.num_fewshot) for ladder in ladders])
+    shots = [(ladder.task, ladder.num_fewshot) for ladder in ladders]
+    asked = [replace(ladder, notes=ladder.notes + _undecided(shots, own)) for ladder in asked]
+    own, names = {ladder.task: ladder for ladder in asked}, sibling_names(shots)
     chosen = {name: by_rule(ladder) for name, ladder in _one_definition_each(ladders, dict.fromkeys(names)).items()} | own
     return asked, [chosen[name] for name in names if _has_accuracy(chosen[name])]
 
 
-def _choose(source: Path, ladders: Sequence[Ladder], wanted: Wanted) -> list[Ladder]:
+def _choose(source: Path, ladders: Sequence[Ladder], stored: Collection[str], wanted: Wanted) -> list[Ladder]:
+    """Of what was read the ladders that are meant; `stored` names all tasks of the source."""
     ladders = [ladder for ladder in ladders if _has_accuracy(ladder)]
+    stated = {wanted.num_fewshot, *(stated_shots(task) for task in wanted.tasks or ())} - {None}
+    if not ladders and stated:
+        raise UsageError(
+            f"no accuracies with {', '.join(map(str, stated))} shots on these tasks in {source}", remedy="leave the shots out"
+        )
     if not ladders:
         raise NotForecastableError(
             f"no results to fit in {source}", expected="accuracies of several checkpoints", remedy="run `forecast eval` first"
@@ -108,20 +119,30 @@ def _choose(source: Path, ladders: Sequence[Ladder], wanted: Wanted) -> list[Lad
             expected=f"shots that were measured: {', '.join(counts)}",
         )
     return [
-        _joined(task, [chosen[name] for name in names], wanted.chance)
+        _joined(task, [chosen[name] for name in names], wanted.chance, _said(task, names, stored, wanted.num_fewshot))
         for names, task in groups.items()
         if all(name in chosen for name in names)
     ]
 
 
-def _joined(task: str, members: Sequence[Ladder], chance: float | None) -> Ladder:
+def _said(task: str, names: Sequence[str], stored: Collection[str], num_fewshot: int | None) -> str:
+    """What is to be said where stored names state their shots, and the user left open which is meant."""
+    if num_fewshot is not None or stated_shots(task) is not None:
+        return ""
+    kin = {other for name in names for other in stored if same_task(other, name)}
+    choice = choose_shots(task, dict.fromkeys((stated_shots(name) for name in kin), 0))
+    return choice.note if choice is not None and len(kin) > len(names) else ""
+
+
+def _joined(task: str, members: Sequence[Ladder], chance: float | None, said: str) -> Ladder:
     """A task's own ladder or its group's union, with its measures chosen."""
-    notes: list[str] = []
+    notes: list[str] = [said] if said else []
     ladder = union_of(task, members, notes.append)
     return by_rule(replace(ladder, notes=(*notes, *ladder.notes)), chance=chance)
 
 
-def _read(source: Path, wanted: Wanted, with_items: bool, progress: Progress) -> list[Ladder]:
+def _read(source: Path, wanted: Wanted, with_items: bool, progress: Progress) -> tuple[list[Ladder], set[str]]:
+    """Read a table's ladders, or those of a results file that may be meant; and the names of all its tasks."""
     if not source.exists():
         raise InputError(
             f"there is no {source}", expected="a results file or a table of observations", remedy="run `forecast eval` first"
@@ -130,7 +151,8 @@ def _read(source: Path, wanted: Wanted, with_items: bool, progress: Progress) ->
         from forecast.core.observation_rows import to_ladders
         from forecast.importers import read_observations
 
-        return to_ladders(read_observations(source, notice=progress.notice))
+        found = to_ladders(read_observations(source, notice=progress.notice))
+        return found, {ladder.task for ladder in found}
     from forecast.store import Store
 
     store, families = Store(source), None if wanted.family is None else [wanted.family]
@@ -139,9 +161,9 @@ def _read(source: Path, wanted: Wanted, with_items: bool, progress: Progress) ->
         held = {task: stored_members(store, [task], families, wanted.num_fewshot) for task in tasks}
         tasks = list(dict.fromkeys(name for names in held.values() for name in names))
         asked = {name: asked_shots(task, name, wanted.num_fewshot) for task, names in held.items() for name in names}
-    return store.ladders(
-        tasks=tasks, families=families, choose_shots=shots_rule(wanted.num_fewshot, asked), with_items=with_items
-    )
+    rule = shots_rule(wanted.num_fewshot, asked)
+    found = store.ladders(tasks=tasks, families=families, choose_shots=rule, with_items=with_items)
+    return found, {task for held in stored_tasks(store, families).values() for task in held}
 
 
 def shots_rule(num_fewshot: int | None, asked: Mapping[str, int | None] | None = None) -> ShotsRule:
@@ -204,13 +226,7 @@ def stored_siblings(source: Path, family: str, own: Mapping[str, Ladder], num_fe
     """Return the siblings of a family in a results file; those in `own` are at hand."""
     from forecast.store import Store
 
-    rows = [
-        row
-        for part in Store(source).query("SELECT DISTINCT family, task, num_fewshot FROM observations")
-        for row in part.to_pylist()
-    ]
-    stored = [(row["task"], row["num_fewshot"]) for row in rows if row["family"] == family]
-    names = sibling_names([entry for entry in stored if num_fewshot is None or entry[1] == num_fewshot])
+    names = sibling_names(_stored_shots(source, family, num_fewshot))
     others = [task for task in names if task not in own]
     found: list[Ladder] = []
     store = Store(source)
@@ -226,6 +242,30 @@ def stored_siblings(source: Path, family: str, own: Mapping[str, Ladder], num_fe
                 found += read([task])
     chosen = {ladder.task: by_rule(ladder) for ladder in found} | dict(own)
     return [chosen[name] for name in names if name in chosen and _has_accuracy(chosen[name])]
+
+
+def _stored_shots(source: Path, family: str, num_fewshot: int | None) -> list[tuple[str, int | None]]:
+    """Tasks of a family in a results file with each number of shots, or with the one that is asked for."""
+    from forecast.store import Store
+
+    parts = Store(source).query("SELECT DISTINCT family, task, num_fewshot FROM observations")
+    rows = [row for part in parts for row in part.to_pylist() if row["family"] == family]
+    stored = [(row["task"], row["num_fewshot"]) for row in rows]
+    return [entry for entry in stored if num_fewshot is None or entry[1] == num_fewshot]
+
+
+def _undecided(stored: Sequence[tuple[str, int | None]], own: Mapping[str, Ladder]) -> tuple[str, ...]:
+    """A sentence on the siblings that are left out because only a number of shots would decide how to read them."""
+    shots: dict[str, set[int | None]] = {}
+    for task, count in stored:
+        shots.setdefault(task, set()).add(count)
+    count = sum(len(counts) > 1 for task, counts in shots.items() if task not in own)
+    if not count:
+        return ()
+    return (
+        f"Left out: {count} other tasks of the family, measured with several numbers of shots, do not help to scale the"
+        " interval (--num-fewshot decides).",
+    )
 
 
 def sibling_names(stored: Sequence[tuple[str, int | None]]) -> list[str]:

@@ -77,14 +77,18 @@ def stored_members(
     store: Store, tasks: Sequence[str], families: Sequence[str] | None, num_fewshot: int | None = None
 ) -> list[str]:
     """Return the tasks of a results file that the names stand for in any of the families; None means all families."""
+    known = stored_tasks(store, families).values() or [()]
+    return list(dict.fromkeys(name for task in tasks for held in known for name in members_of(task, held, num_fewshot)))
+
+
+def stored_tasks(store: Store, families: Sequence[str] | None) -> dict[str, set[str]]:
+    """Return the tasks that a results file holds of each family, or of each named one."""
     rows = [row for part in store.query("SELECT DISTINCT family, task FROM observations") for row in part.to_pylist()]
     known: dict[str, set[str]] = {}
     for row in rows:
         if families is None or row["family"] in families:
             known.setdefault(row["family"], set()).add(row["task"])
-    return list(
-        dict.fromkeys(name for task in tasks for held in known.values() or [()] for name in members_of(task, held, num_fewshot))
-    )
+    return known
 
 
 def union_of(task: str, members: Sequence[Ladder], notice: Callable[[str], None]) -> Ladder:

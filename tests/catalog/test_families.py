@@ -155,6 +155,13 @@ def test_a_model_may_have_its_own_revisions(write) -> None:
         ('    source: "https://example.org/tiny"', '    source: "a paper"', 15, "expected a web address"),
         ('    source: "https://example.org/tiny"', "", 10, r"field 'models\[0\]' lacks 'source'"),
         ("  steps: [0, 1, {from: 10, to: 30, every: 10}]\n", "", 5, "both or neither of 'steps' and 'list'"),
+        (
+            "    params: 1000000",
+            "    flops: 7\n    params: 1000000",
+            13,
+            r"'models\[0\].flops' is 7; expected a number of training",
+        ),
+        ("{value: 1000, source", "{value: 10000000000000000, source", 10, "tokens is .* of checkpoint 'step1'"),
         ("family: tiny", "family: [tiny", 2, "expected"),
         ("family: tiny", "family: tiny: small", 1, "mapping values are not allowed"),
     ],

@@ -87,7 +87,7 @@ FIT = ("fit", "power-law", "--table", "runs.csv")
         ((*PREDICT, "--method", "magic"), 2, "unknown method 'magic'"),
         ((*PREDICT, "--level", "90"), 2, "level is 90.0"),
         ((*PREDICT, "--recipe-shift", "-1"), 2, "recipe shift is -1.0"),
-        (("predict", "--flops", "-1"), 2, "flops=-1.0; expected a positive number"),
+        (("predict", "--flops", "-1"), 2, "flops is -1; expected a number of training FLOPs"),
         (("predict", "--params", "1e9"), 2, "neither training FLOPs nor both"),
         (("backtest", "--plot", "x.gif"), 2, "cannot draw 'x.gif'"),
         (("report", "--db", "r.duckdb", "--out", "locked/r.html"), 1, "locked is not yours to write to"),

@@ -157,3 +157,58 @@ def test_a_target_that_contradicts_itself_is_said(simulate: Simulate) -> None:
     assert any(
         "times what its parameters and tokens cost" in warning for warning in forecast_ladder(ladder, [target])[0].warnings
     )
+
+
+def test_accuracies_of_0_and_1_are_never_predictable(simulate: Simulate) -> None:
+    ladder = simulate()
+    jumps = replace(ladder, metrics={"acc": np.where(np.arange(len(ladder)) % 3 == 0, 0.0, 1.0)}, n_items=None, chance=0.0)
+    (forecast,) = forecast_ladder(jumps, [Target(name="t", flops=3 * float(ladder.flops[-1]))])
+    assert forecast.backtest.mae is not None
+    assert forecast.backtest.mae > 0.1
+    assert forecast.verdict is not Verdict.PREDICTABLE
+    said = f"the mean error was {100 * forecast.backtest.mae:.1f} points"
+    assert any(said in reason for reason in forecast.reasons)
+
+
+def test_without_a_back_test_nothing_is_predictable(simulate: Simulate) -> None:
+    ladder = simulate(sizes=4, ratios=(20.0,), items=100_000, run_noise=0.0)
+    same = replace(ladder, flops=float(ladder.flops[0]) * np.array([1.0, 1.6, 1.601, 1.602]))
+    (forecast,) = forecast_ladder(same, [Target(name="inside", flops=float(same.flops[-1]))])
+    assert forecast.backtest.origins == 0
+    assert forecast.verdict is not Verdict.PREDICTABLE
+    assert any("No back-test was possible" in reason for reason in forecast.reasons)
+
+
+def test_a_row_that_no_run_can_have_is_left_out_and_counted(simulate: Simulate) -> None:
+    ladder = simulate()
+    flops = ladder.flops.copy()
+    flops[3] = 1e308
+    (forecast,) = forecast_ladder(replace(ladder, flops=flops), [Target(name="t", flops=1e22)])
+    (without,) = forecast_ladder(ladder.take(np.arange(len(ladder)) != 3), [Target(name="t", flops=1e22)])
+    assert forecast.accuracy == without.accuracy
+    assert forecast.warnings[0] == "Left out: 1 of 10 checkpoints (parameters, tokens or FLOPs that no training run has)."
+
+
+def test_an_nll_beyond_its_metric_is_not_shown(simulate: Simulate) -> None:
+    ladder = simulate()
+    # Far below the smallest run the law's NLL per character leaves what a model can lose.
+    steep = 1.0 + 98.0 * (ladder.flops / ladder.flops.min()) ** -1.5
+    changed = replace(ladder, metrics={**ladder.metrics, "nll_per_char": steep, "nll_choice_norm": steep})
+    (inside,) = forecast_ladder(changed, [Target(name="t", flops=float(ladder.flops[-1]))])
+    (below,) = forecast_ladder(changed, [Target(name="t", flops=float(ladder.flops[0]) / 1000)])
+    assert inside.nll is not None
+    assert inside.nll.hi <= 100
+    assert below.nll is None
+
+
+def test_the_smooth_measure_that_is_meant_is_shown(simulate: Simulate) -> None:
+    ladder = simulate()
+    targets = [Target(name="t", flops=1e22)]
+    (plain,), (meant,) = (
+        forecast_ladder(ladder, targets),
+        forecast_ladder(replace(ladder, nll_metric="nll_choice_norm"), targets),
+    )
+    assert plain.nll is not None
+    assert meant.nll is not None
+    assert (plain.nll.metric, meant.nll.metric) == ("nll_per_char", "nll_choice_norm")
+    assert plain.accuracy == meant.accuracy

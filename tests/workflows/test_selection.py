@@ -52,17 +52,17 @@ def test_a_hub_id_alone_means_the_default_branch_and_a_short_name_the_end_of_the
 
 
 def test_an_unknown_model_is_taken_as_it_is() -> None:
-    (request,) = select(models=["lab/other@step2000"], params=10, tokens=20)
+    (request,) = select(models=["lab/other@step2000"], params=1000, tokens=2000)
     assert (request.source, request.revision, request.step, request.is_final) == ("lab/other", "step2000", 2000, False)
-    assert request.flops == 1200
+    assert request.flops == 12_000_000
     assert request.flops_convention == "6nd-total"
 
 
 def test_overrides() -> None:
     (request,) = select(family="pythia", sizes="70m", tokens=1000)
     assert request.flops == 6 * 18_915_328 * 1000
-    (request,) = select(family="pythia", sizes="70m", params=7, tokens=1000)
-    assert (request.flops, request.flops_convention) == (6 * 7 * 1000, "6nd-total")
+    (request,) = select(family="pythia", sizes="70m", params=700, tokens=1000)
+    assert (request.flops, request.flops_convention) == (6 * 700 * 1000, "6nd-total")
     (request,) = select(family="pythia", sizes="70m", flops=1e19)
     assert (request.flops, request.flops_convention, request.params) == (1e19, "published", 70_426_624)
 
@@ -75,6 +75,8 @@ def test_overrides() -> None:
         ({"family": "pythia", "params": 1}, "for 8 checkpoints"),
         ({"family": "pythia", "sizes": "70m", "tokens": 0}, "--tokens is 0"),
         ({"family": "pythia", "sizes": "70m", "flops": float("nan")}, "--flops is nan"),
+        ({"family": "pythia", "sizes": "70m", "params": 7}, "--params is 7"),
+        ({"family": "pythia", "sizes": "6.9b", "params": 7_000_000_000, "tokens": 300}, "--tokens is 300, 4.29e-08 per param"),
         ({"family": "pythia", "subset": "x"}, "no subset 'x'"),
         ({"models": ["pythia-71m"]}, "did you mean 'pythia-70m'"),
         ({"models": ["pythia"]}, "is a family.*--family pythia"),

@@ -82,6 +82,7 @@ def evaluate_command(
     from forecast.workflows.model_names import request_of_backend
     from forecast.workflows.selection import select
 
+    names = split_names(tasks, "--tasks") or []
     check_scale("", params=params, tokens=tokens, flops=flops)
     requests = (
         [request_of_backend(backend)]
@@ -111,7 +112,7 @@ def evaluate_command(
     keep_freed_memory()
     report = evaluate(
         requests,
-        tasks=split_names(tasks, "--tasks") or [],
+        tasks=names,
         text_files=text or [],
         db=db,
         num_fewshot=num_fewshot,

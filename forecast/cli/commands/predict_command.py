@@ -106,21 +106,22 @@ def predict(
         raise PartialResultError(f"{len(failed)} task(s) cannot be forecast, the others are above: {text}")
 
 
-def _emergence(found: list[Prediction], level: float, seed: int) -> dict[str, Emergence]:
+def _emergence(found: list[Prediction], level: float, seed: int) -> dict[str, Emergence | str]:
+    """Where each task's accuracy leaves chance, or why that cannot be said."""
     from forecast.forecasting.emergence import find_emergence
 
-    results = {}
+    results: dict[str, Emergence | str] = {}
     for entry in found:
         try:
             results[entry.forecast.task] = find_emergence(
                 entry.fitted, level=level, seed=seed, metric=entry.forecast.accuracy.metric
             )
-        except NotForecastableError:
-            continue  # without a chance level there is nothing to leave
+        except NotForecastableError as error:
+            results[entry.forecast.task] = f"Where accuracy leaves chance cannot be said: {error}."
     return results
 
 
-def _render(found: list[Prediction], emergence: dict[str, Emergence], *, json: bool, several: bool) -> None:
+def _render(found: list[Prediction], emergence: dict[str, Emergence | str], *, json: bool, several: bool) -> None:
     from forecast.cli.console import print_json, stdout_console
     from forecast.report.forecast_table import forecast_json, forecast_table
 
@@ -128,8 +129,12 @@ def _render(found: list[Prediction], emergence: dict[str, Emergence], *, json: b
     if json:
         plain: list[dict[str, object]] = []
         for forecast in forecasts:
-            extra: dict[str, object] = {"emergence": emergence[forecast.task]} if forecast.task in emergence else {}
-            plain.append(forecast_json(forecast) | extra)
+            record, onset = forecast_json(forecast), emergence.get(forecast.task)
+            if isinstance(onset, str):
+                record |= {"emergence": None, "warnings": [*forecast.warnings, onset]}
+            elif onset is not None:
+                record["emergence"] = onset
+            plain.append(record)
         print_json(plain if several else plain[0])
         return
     console = stdout_console()
@@ -137,7 +142,8 @@ def _render(found: list[Prediction], emergence: dict[str, Emergence], *, json: b
     for forecast in forecasts:
         lines = [*forecast.reasons, *forecast.warnings]
         if forecast.task in emergence:
-            lines.append(emergence[forecast.task].sentence)
+            onset = emergence[forecast.task]
+            lines.append(onset if isinstance(onset, str) else onset.sentence)
         if lines:
             console.print(
                 f"[bold]{forecast.task}[/], {forecast.target.name}: " + " ".join(lines), highlight=False, soft_wrap=True

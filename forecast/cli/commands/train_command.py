@@ -50,9 +50,9 @@ def train_command(
     from forecast.catalog.families import load_family
     from forecast.workflows.train import TrainingInputs, estimate_family, train_family
 
+    chosen = split_names(members, "--members") or []
     card = load_family(family)
     folder = output or Path("checkpoints") / card.name
-    chosen = split_names(members, "--members") or []
     if dry_run:
         inputs = None if tokenizer is None else TrainingInputs(corpus=corpus or Path(), tokenizer=tokenizer)
         estimates = estimate_family(card.path, inputs, folder=folder, seed=seed, members=chosen)

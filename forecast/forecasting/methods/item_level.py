@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,7 +86,9 @@ class ItemLevel:
     def fit(self, sample: Sample) -> Fitted:
         """Fit step 1 to every replicate and the item curves to the data; replicates redraw the items."""
         assert sample.item_correct is not None, "ask `missing` first"
-        metric = self._steps.metric_of(sample) if self._steps.missing(sample) is None else None
+        # The curves' weight in `auto` was chosen on the table's order: a card's other measure would be untested here.
+        plain = replace(sample, nll_metric=None)
+        metric = self._steps.metric_of(plain) if self._steps.missing(plain) is None else None
         first: ScaleLaw | None = None
         if metric is not None and np.isfinite(sample.nll[metric][0]).all():
             first = fit_smooth_law(sample, sample.nll[metric], self._steps.laws_for(sample)[-1])
