@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,10 @@ class ObservationTable:
     def __len__(self) -> int:
         """Number of rows."""
         return sum(batch.num_rows for batch in self.batches)
+
+    def without_rows(self) -> ObservationTable:
+        """Return what is to be said of a table whose rows are kept elsewhere."""
+        return replace(self, batches=())
 
 
 def read_observations(path: Path, *, notice: Notice | None = None) -> list[ObservationRow]:

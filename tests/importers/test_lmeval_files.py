@@ -123,15 +123,15 @@ DAMAGED_RESULTS: dict[str, tuple[str | bytes, str]] = {
     "error of a percentage": (results_of(acc=0.4, acc_stderr=1.4), "acc_stderr of t is 1.4"),
     "bits below zero": (results_of(bits_per_byte=-1.0), "bits_per_byte of t is -1.0"),
     "bits beyond reason": (results_of(bits_per_byte=1e9), "at most 100"),
-    "integer beyond floats": ('{"results": {"t": {"acc": 1' + "0" * 400 + '}}, "versions": {}}', "states no metric"),
+    "integer beyond floats": ('{"results": {"t": {"acc": 1' + "0" * 400 + '}}, "versions": {}}', "acc of t is 1"),
     "twice": ('{"results": {"t": {"acc": 0.1}, "t": {"acc": 0.2}}, "versions": {}}', "'t' occurs twice"),
     "nameless task": ('{"results": {"": {"acc": 0.1}}, "versions": {}}', "a task is called ''"),
     "line break in a task": ('{"results": {"a\\nb": {"acc": 0.1}}, "versions": {}}', "a task is called 'a\\\\nb'"),
     "half a character": ('{"results": {"t\\ud800": {"acc": 0.1}}, "versions": {}}', "half a character"),
     "control character in the model": (json.dumps(content("pretrained=x/y\0")), "the model is called"),
     "too deep": ('{"results": ' + '{"a": ' * 90_000 + "1" + "}" * 90_001, "nested too deeply"),
-    "UTF-16": (json.dumps(content()).encode("utf-16"), "no JSON"),
-    "compressed": (gzip.compress(json.dumps(content()).encode(), mtime=0), "no JSON"),
+    "UTF-16": (json.dumps(content()).encode("utf-16"), "not JSON"),
+    "compressed": (gzip.compress(json.dumps(content()).encode(), mtime=0), "not JSON"),
 }
 
 
