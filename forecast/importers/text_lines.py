@@ -63,7 +63,7 @@ class TextFile:
         for chunk in self._chunks():
             done += len(chunk)
             if b"\0" in chunk:
-                raise InputError(f"{self._path} holds NUL bytes", expected=self._expected)
+                raise InputError(f"{self._path} holds NUL bytes", expected=self._expected, remedy="save it as UTF-8")
             try:
                 yield decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:

@@ -132,6 +132,9 @@ def import_paths(
     store = Store(db)
     notes = _Notes(progress)
     exports = [path for path in paths if is_export(path)]
+    if store.path.is_file():
+        # A file of somebody else, or of a newer program, is refused before a long table is read.
+        list(store.query("SELECT 1"))
     with store.importing() as job:
         contents = _read_all([path for path in paths if path not in exports], job, described, notes, progress)
         refuse_other_answers(store, contents.runs)
@@ -144,8 +147,9 @@ def import_paths(
         job.withdraw(settled.withdrawn)
         # What an evaluation left to be taken in may be of the same sources.
         store.commit()
-        with progress.stage("store", None):
+        with progress.stage("store", 1, "transaction") as stage:
             imported = job.commit()
+            stage.advance()
     _say_what_changed(contents, settled, imported, progress)
     return _report(contents, settled, imported, len(exports), notes.left_out)
 
