@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from forecast.core.errors import InputError
+from forecast.core.user_files import check_user_file
 from forecast.importers.lmeval_identity import ModelIdentity, identify
 from forecast.importers.lmeval_json import parse_json, whole
 from forecast.importers.observation_cells import shown
@@ -54,7 +55,7 @@ class StatedResults:
 
 
 def looks_like_results(path: Path) -> bool:
-    """Tell whether a JSON file has the outline of an lm-eval results file."""
+    """Tell whether a regular file has the outline of an lm-eval results file."""
     try:
         content = _parse(path)
     except (OSError, ValueError):
@@ -112,6 +113,7 @@ def _parse(path: Path) -> Any:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    check_user_file(path, expected="an lm-eval results file")
     try:
         content = _parse(path)
     except OSError as error:

@@ -87,7 +87,7 @@ def read_samples(path: Path, config: Mapping[str, Any] | None) -> SampledTask:
 def find_samples(folder: Path, task: str, date: str) -> Path | None:
     """Return the samples file of a task, compressed or not; None where there is none."""
     candidates = [folder / f"samples_{task}_{date}.jsonl{suffix}" for suffix in ("", ".gz")]
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if path.exists()), None)
 
 
 def unused_samples(folder: Path, tasks: Collection[str], date: str) -> list[Path]:
