@@ -129,12 +129,9 @@ def join_members(members: Sequence[pa.Array], rows: int, separator: str) -> pa.A
 
 
 def rows_of(batch: pa.RecordBatch) -> Iterator[ObservationRow]:
-    """Yield columns as rows."""
-    columns = {name: batch.column(name).to_pylist() for name in CONTENT_COLUMNS.names}
-    metadata: dict[str, Any] = {}
-    for text in columns["metadata"]:
-        if text not in metadata:
-            metadata[text] = json.loads(text)
+    """Yield columns as rows; equal texts and metadata are one object."""
+    columns = {name: _shared(batch.column(name)) for name in CONTENT_COLUMNS.names}
+    metadata = {text: json.loads(text) for text in set(columns["metadata"])}
     metrics = [name for name in ALL_METRICS if batch.column(name).null_count < batch.num_rows]
     sems = [name for name in ALL_METRICS if batch.column(f"{name}_sem").null_count < batch.num_rows]
     plain = CONTENT_COLUMNS.names[: _PLACES[ALL_METRICS[0]]]
@@ -143,5 +140,13 @@ def rows_of(batch: pa.RecordBatch) -> Iterator[ObservationRow]:
             **dict(zip(plain, values, strict=True)),
             metrics={name: value for name in metrics if (value := columns[name][index]) is not None},
             sems={name: value for name in sems if (value := columns[f"{name}_sem"][index]) is not None},
-            metadata=dict(metadata[columns["metadata"][index]]),
+            metadata=metadata[columns["metadata"][index]],
         )
+
+
+def _shared(column: pa.Array) -> list[Any]:
+    if column.type != _TEXT:
+        return list(column.to_pylist())
+    distinct = column.dictionary_encode()
+    values = distinct.dictionary.to_pylist()
+    return [None if place is None else values[place] for place in distinct.indices.to_pylist()]

@@ -58,8 +58,12 @@ def read_observations(path: Path, *, notice: Notice | None = None) -> list[Obser
     """
     from forecast.core.observation_tables import rows_of
 
-    table = read_observation_table(path, notice=notice)
-    return [row for batch in table.batches for row in rows_of(batch)]
+    batches = list(read_observation_table(path, notice=notice).batches)
+    rows: list[ObservationRow] = []
+    while batches:
+        # One after another, so that a large table is not held twice.
+        rows += rows_of(batches.pop(0))
+    return rows
 
 
 def read_observation_table(path: Path, *, notice: Notice | None = None, progress: Progress | None = None) -> ObservationTable:
