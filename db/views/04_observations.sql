@@ -2,11 +2,15 @@
 -- A derived row needs all items of its task. `definition` sets measurements of one task apart that must never be mixed.
 
 CREATE OR REPLACE VIEW current_imports AS
--- Of what one source said twice about the same checkpoint and task, the last word counts.
-SELECT *
-FROM imported_observations
-QUALIFY batch = max(batch) OVER (
-    PARTITION BY source, definition, family, model, revision, step, task, num_fewshot, tokens, params, flops
+-- What was not withdrawn; of what one source said twice about the same checkpoint and task, the last word counts.
+SELECT o.*
+FROM imported_observations AS o
+LEFT JOIN (
+    SELECT observation_id, max(batch) AS batch FROM withdrawn_observations GROUP BY observation_id
+) AS w ON w.observation_id = o.observation_id
+WHERE coalesce(w.batch, 0) <= o.batch
+QUALIFY o.batch = max(o.batch) OVER (
+    PARTITION BY o.source, o.definition, o.family, o.model, o.revision, o.step, o.task, o.num_fewshot, o.tokens, o.params, o.flops
 );
 
 CREATE OR REPLACE VIEW text_losses AS

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from forecast.core.errors import InputError
+from forecast.core.user_files import check_user_file
 from forecast.importers.lmeval_identity import ModelIdentity, identify
 from forecast.importers.lmeval_json import parse_json, whole
-from forecast.importers.observation_columns import METRIC_COLUMNS
+from forecast.importers.observation_cells import shown
+from forecast.importers.observation_columns import METRIC_COLUMNS, NumberColumn, is_blank
 
 _PREFERRED_FILTERS = ("none", "flexible-extract", "strict-match")
 
@@ -34,6 +36,8 @@ class StatedTask:
     """Share of the items asked for, where the file says no more than that."""
     config: Mapping[str, Any] | None
     """The task's YAML; None in the old format and for groups."""
+    unused: Mapping[str, str]
+    """Metric -> why the file's value for it is not among `metrics`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,7 @@ class StatedResults:
 
 
 def looks_like_results(path: Path) -> bool:
-    """Tell whether a JSON file has the outline of an lm-eval results file."""
+    """Tell whether a regular file has the outline of an lm-eval results file."""
     try:
         content = _parse(path)
     except (OSError, ValueError):
@@ -59,6 +63,26 @@ def looks_like_results(path: Path) -> bool:
     return (
         isinstance(content, dict) and isinstance(content.get("results"), dict) and bool({"versions", "config"} & set(content))
     )
+
+
+def damage(path: Path) -> str:
+    """Tell what is wrong with a JSON file that must be an lm-eval results file and cannot be read; empty for all others."""
+    try:
+        _parse(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if path.name.startswith("results") or isinstance(error, OSError) or _speaks_of_results(path):
+            return f"{path} cannot be read: {' '.join(reason.split())}"
+    return ""
+
+
+def _speaks_of_results(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return b'"results"' in handle.read(_OUTLINE_BYTES)
+
+
+_OUTLINE_BYTES = 1 << 16
+"""lm-eval writes `results` first."""
 
 
 def read_results(path: Path) -> StatedResults:
@@ -89,13 +113,14 @@ def _parse(path: Path) -> Any:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    check_user_file(path, expected="an lm-eval results file")
     try:
         content = _parse(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", expected="an lm-eval results file") from error
     except ValueError as error:
         raise InputError(
-            f"{path} is no JSON: {error}", expected="an lm-eval results file", remedy="it may be cut off"
+            f"{path} is not JSON: {error}", expected="an lm-eval results file", remedy="it may be cut off"
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("results"), dict) or not content["results"]:
         raise InputError(f"{path} has no 'results' object", expected="an lm-eval results file (results_*.json)")
@@ -108,11 +133,12 @@ def _read_task(path: Path, content: Mapping[str, Any], config: Mapping[str, Any]
         raise InputError(f"{path}: a task is called {name!r}", expected="a name of printable characters")
     if not isinstance(stated, dict):
         raise InputError(f"{path}: results of {name} are {stated!r}", expected="an object of metrics")
-    values = _by_metric(stated)
+    values, unused = _by_metric(path, name, stated)
     _check_ranges(path, name, values)
     finite = {metric: value for metric, value in values.items() if math.isfinite(value)}
+    unused |= {metric: f"it is {value}" for metric, value in values.items() if metric not in finite and _is_metric(metric)}
     sems = {metric.removesuffix("_stderr"): value for metric, value in finite.items() if metric.endswith("_stderr")}
-    metrics = {metric: value for metric, value in finite.items() if not metric.endswith("_stderr") and metric != "sample_len"}
+    metrics = {metric: value for metric, value in finite.items() if _is_metric(metric)}
     counts = _entry(content, "n-samples", name)
     counts = counts if isinstance(counts, dict) else {}
     effective, original = whole(counts.get("effective")), whole(counts.get("original"))
@@ -133,15 +159,15 @@ def _read_task(path: Path, content: Mapping[str, Any], config: Mapping[str, Any]
         item_limit=item_limit,
         limit_fraction=limit_fraction,
         config=task_config,
+        unused=unused,
     )
 
 
 def _check_ranges(path: Path, task: str, values: Mapping[str, float]) -> None:
     """Refuse what cannot be in a metric's unit; a metric that laws use has to be a number, too."""
     for metric, value in values.items():
-        name = metric.removesuffix("_stderr")
-        column = METRIC_COLUMNS.get("acc" if name == "exact_match" else name)
-        if column is None or (metric != name and math.isnan(value)):
+        column = _column(metric)
+        if column is None or (metric.endswith("_stderr") and math.isnan(value)):
             continue  # one item has no standard error
         try:
             column.check(value)
@@ -174,16 +200,42 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _by_metric(stated: Mapping[str, Any]) -> dict[str, float]:
-    """Undo `metric,filter`: of several filters the first of `_PREFERRED_FILTERS`, else the first by name, counts."""
+_NO_METRICS = frozenset({"", "alias", "name", "sample_len", "sample_count"})
+"""What lm-eval writes among a task's metrics and is none."""
+
+
+def _is_metric(metric: str) -> bool:
+    return metric not in _NO_METRICS and not metric.endswith("_stderr")
+
+
+def _by_metric(path: Path, task: str, stated: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
+    """Undo `metric,filter`: of several filters the first of `_PREFERRED_FILTERS`, else the first by name, counts.
+
+    Also return, for each metric that has no number or more than one, what is not used of it.
+    """
     found: dict[str, dict[str, float]] = {}
+    unused = {}
     for key, value in stated.items():
-        metric, _, filter_name = key.partition(",")
-        number = None if metric == "alias" else _number(value)
+        metric, _, filter_name = key.strip().partition(",")
+        if metric in _NO_METRICS:
+            continue
+        number = _number(value)
         if number is not None:
             found.setdefault(metric, {})[filter_name or "none"] = number
+        elif not (value is None or (isinstance(value, str) and is_blank(value))) and _column(metric) is not None:
+            raise InputError(f"{path}: {metric} of {task} is {shown(str(value))}", expected="a number, or N/A")
+        elif _is_metric(metric):
+            unused[metric] = f"it is {shown(str(value))}"
     chosen = {}
     for metric, by_filter in found.items():
         preferred = next((name for name in _PREFERRED_FILTERS if name in by_filter), min(by_filter))
         chosen[metric] = by_filter[preferred]
-    return chosen
+        others = sorted(name for name, value in by_filter.items() if value != by_filter[preferred])
+        if others and _is_metric(metric):
+            unused[metric] = f"the value by {preferred} is taken, not that by {', '.join(others)}"
+    return chosen, unused
+
+
+def _column(metric: str) -> NumberColumn | None:
+    name = metric.removesuffix("_stderr")
+    return METRIC_COLUMNS.get("acc" if name == "exact_match" else name)

@@ -7,18 +7,18 @@ adds a second half of requests without context; generated text has no loglikelih
 from __future__ import annotations
 
 import ast
-import gzip
 import math
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from forecast.core.errors import InputError
 from forecast.core.hashing import content_hash
 from forecast.core.records import ItemRecord, make_item
 from forecast.importers.lmeval_json import parse_json, whole
+from forecast.importers.text_lines import TextFile
 
 _LARGEST_INDEX = 2**31 - 1
 _MOST = 0.01
@@ -87,29 +87,27 @@ def read_samples(path: Path, config: Mapping[str, Any] | None) -> SampledTask:
 def find_samples(folder: Path, task: str, date: str) -> Path | None:
     """Return the samples file of a task, compressed or not; None where there is none."""
     candidates = [folder / f"samples_{task}_{date}.jsonl{suffix}" for suffix in ("", ".gz")]
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if path.exists()), None)
 
 
-def _open(path: Path) -> TextIO:
-    return gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig")
+def unused_samples(folder: Path, tasks: Collection[str], date: str) -> list[Path]:
+    """Return the samples files that were written with a results file which states none of their tasks."""
+    used = {find_samples(folder, task, date) for task in tasks}
+    return [path for path in sorted(folder.glob(f"samples_*_{escape(date)}.jsonl*")) if path not in used and path.is_file()]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        with _open(path) as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                place = f"{path}, line {number}"
-                try:
-                    row = parse_json(line)
-                except ValueError as error:
-                    raise InputError(f"{place} is no JSON: {error}", remedy="the file may be cut off") from error
-                if not isinstance(row, dict):
-                    raise InputError(f"{place} is no object", expected="one JSON object per line")
-                yield place, row
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}", expected="an lm-eval samples file") from error
+    for number, line in enumerate(TextFile(path, expected="an lm-eval samples file").lines(), start=1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            row = parse_json(line)
+        except ValueError as error:
+            raise InputError(f"{place} is not JSON: {error}", remedy="the file may be cut off") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{place} is not an object", expected="one JSON object per line")
+        yield place, row
 
 
 def _guess_type(row: Mapping[str, Any]) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from forecast.core.metrics import METRICS
+from forecast.core.observations import FloatArray
 from forecast.core.units import FlopsConvention
 
 _BLANK = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
@@ -40,7 +43,7 @@ class NumberColumn:
         if math.isnan(value):
             return None
         self.check(value)
-        return value
+        return value + 0.0  # -0 is 0
 
     def check(self, value: float) -> None:
         """Raise ValueError, saying what was expected, where a number cannot be in this column's unit."""
@@ -49,6 +52,15 @@ class NumberColumn:
         )
         if not in_range or (self.whole and value != int(value)):
             raise ValueError(self._range())
+
+    def accepts(self, values: FloatArray) -> bool:
+        """Tell whether `check` passes for every value; NaN stands for a blank."""
+        known = values[~np.isnan(values)]
+        right = np.isfinite(known) & (known >= self.lowest) & (known <= self.highest)
+        right &= (known == 0.0) | (known >= self.least_positive)
+        if self.whole:
+            right &= known == np.trunc(known)
+        return bool(right.all())
 
     def _range(self) -> str:
         kind = "a whole number" if self.whole else "a number"
@@ -61,9 +73,9 @@ class NumberColumn:
 _FRACTION = NumberColumn(unit="fractions (0.63, not 63)", highest=1.0)
 
 METRIC_COLUMNS: dict[str, NumberColumn] = {
-    metric.name: _FRACTION
-    if metric.unit == "fraction"
-    else NumberColumn(unit=metric.unit, lowest=metric.low, highest=metric.high)
+    metric.name: (
+        _FRACTION if metric.unit == "fraction" else NumberColumn(unit=metric.unit, lowest=metric.low, highest=metric.high)
+    )
     for metric in METRICS
 }
 
@@ -71,14 +83,17 @@ SEM_COLUMNS: dict[str, NumberColumn] = {
     f"{name}_sem": NumberColumn(unit=f"the unit of {name}", highest=column.highest) for name, column in METRIC_COLUMNS.items()
 }
 
+_MOST_COUNTED = 1e15
+"""Doubles count exactly so far, and nothing here is counted further."""
+
 NUMBER_COLUMNS: dict[str, NumberColumn] = {
-    "step": NumberColumn(unit="optimiser steps", whole=True),
+    "step": NumberColumn(unit="optimiser steps", highest=_MOST_COUNTED, whole=True),
     "params": NumberColumn(unit="parameters (7e9, not 7)", lowest=1.0, least_positive=1e3),
     "params_non_embedding": NumberColumn(unit="parameters (7e9, not 7)", lowest=1.0, least_positive=1e3),
     "tokens": NumberColumn(unit="tokens (3e11, not 300)"),
     "flops": NumberColumn(unit="FLOPs (3.8e25, neither 25.6 nor 380)", least_positive=1e6),
-    "num_fewshot": NumberColumn(unit="examples", whole=True),
-    "n_items": NumberColumn(unit="items", lowest=1.0, whole=True),
+    "num_fewshot": NumberColumn(unit="examples", highest=1e6, whole=True),
+    "n_items": NumberColumn(unit="items", lowest=1.0, highest=_MOST_COUNTED, whole=True),
     "chance": _FRACTION,
     "lr_fraction": NumberColumn(unit="the peak learning rate", highest=1.0 + 1e-9),
 }

@@ -3,47 +3,49 @@
 from __future__ import annotations
 
 import difflib
-import math
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forecast.core.errors import InputError
 from forecast.core.observation_rows import Notice, ObservationRow, to_ladders
-from forecast.core.records import Metadata
-from forecast.importers.observation_columns import (
-    ALIASES,
-    FLOPS_CONVENTIONS,
-    KNOWN_COLUMNS,
-    METRIC_COLUMNS,
-    NUMBER_COLUMNS,
-    REQUIRED_COLUMNS,
-    SEM_COLUMNS,
-    TOKENS_EXPECTED,
-    are_tokens,
-    is_blank,
-    parse_flag,
-)
-from forecast.importers.tables import Table, read_table
+from forecast.core.progress import Progress
+from forecast.importers.observation_cells import read_rows
+from forecast.importers.observation_columns import ALIASES, KNOWN_COLUMNS, METRIC_COLUMNS, REQUIRED_COLUMNS
+from forecast.importers.tables import Block, Table, read_table
 
-__all__ = ["read_observations", "to_ladders"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-_UNIT_SLIP = 300.0
-"""FLOPs and 6 N D of one row may differ by embeddings and attention, never by a thousand: that is another unit."""
+__all__ = ["ObservationTable", "read_observation_table", "read_observations", "to_ladders"]
 
-_Cells = Mapping[str, str]
+_LONG_BYTES = 1 << 22
+"""From here on a table has a bar of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
-    """Where a cell stands, for messages."""
+class ObservationTable:
+    """A table that was read and checked."""
 
-    row: str
+    path: Path
+    source: str
+    """What its rows name as where they came from: the file's resolved path."""
+    batches: tuple[pa.RecordBatch, ...]
+    """Its rows by `IDENTIFIED_COLUMNS`, every one once."""
+    unmeasured: int
+    """Rows that hold no measurement and were left out."""
+    repeated: int
+    """Rows that repeat another row exactly and were left out."""
 
-    def __call__(self, column: str) -> str:
-        """Name the cell of this row in `column`."""
-        return f"{self.row}, column {column}"
+    def __len__(self) -> int:
+        """Number of rows."""
+        return sum(batch.num_rows for batch in self.batches)
+
+    def without_rows(self) -> ObservationTable:
+        """Return what is to be said of a table whose rows are kept elsewhere."""
+        return replace(self, batches=())
 
 
 def read_observations(path: Path, *, notice: Notice | None = None) -> list[ObservationRow]:
@@ -54,27 +56,66 @@ def read_observations(path: Path, *, notice: Notice | None = None) -> list[Obser
     Raises:
         InputError: a required column is missing, or a cell is malformed, out of range or in another unit; names row and column.
     """
+    from forecast.core.observation_tables import rows_of
+
+    batches = list(read_observation_table(path, notice=notice).batches)
+    rows: list[ObservationRow] = []
+    while batches:
+        # One after another, so that a large table is not held twice.
+        rows += rows_of(batches.pop(0))
+    return rows
+
+
+def read_observation_table(path: Path, *, notice: Notice | None = None, progress: Progress | None = None) -> ObservationTable:
+    """Read a table of observations as `read_observations` does, by columns; a long one moves a bar of `progress`.
+
+    Raises:
+        InputError: as `read_observations`.
+    """
     say = notice or (lambda _text: None)
-    table = read_table(path)
+    long = progress is not None and path.is_file() and path.stat().st_size >= _LONG_BYTES
+    mebibytes = path.stat().st_size / 2**20 if long else 0.0
+    with progress.stage(f"read {path.name}", mebibytes, "MiB") if long and progress else nullcontext() as stage:
+        table = read_table(path, advance=None if stage is None else lambda amount: stage.advance(amount / 2**20))
     _check_header(table)
     unknown = [name for name in table.columns if name not in KNOWN_COLUMNS]
     if unknown:
         say(f"{path.name}: unknown columns kept as metadata: " + ", ".join(_with_hint(name) for name in unknown))
-    rows = [_read_row(where, cells, unknown, path.name) for where, cells in _located(table)]
-    measured = [row for row in rows if row.metrics]
-    if len(measured) < len(rows):
-        say(f"{path.name}: {len(rows) - len(measured)} rows hold no measurement and are left out")
-    if not measured:
-        raise InputError(f"{path}: no row holds a measurement", expected="a value of " + ", ".join(METRIC_COLUMNS))
-    distinct = _without_repeats(measured)
-    if len(distinct) < len(measured):
-        say(f"{path.name}: {len(measured) - len(distinct)} rows repeat another row exactly and count once")
-    if contradictory := _contradictions(distinct):
+    source = str(path.resolve())
+    batches = []
+    seen: set[str] = set()
+    measured = 0
+    with progress.stage(f"check {path.name}", len(table), "rows") if long and progress else nullcontext() as stage:
+        for block in table.blocks:
+            batch = _measured(_read_block(table, block, unknown, source))
+            measured += batch.num_rows
+            batches.append(_without_repeats(batch, seen))
+            if stage is not None:
+                stage.advance(len(block))
+    found = ObservationTable(
+        path=path,
+        source=source,
+        batches=tuple(batch for batch in batches if batch.num_rows),
+        unmeasured=len(table) - measured,
+        repeated=measured - len(seen),
+    )
+    _say_what_is_odd(found, say)
+    return found
+
+
+def _say_what_is_odd(found: ObservationTable, say: Notice) -> None:
+    name = found.path.name
+    if found.unmeasured:
+        say(f"{name}: {found.unmeasured} rows hold no measurement and are left out")
+    if not len(found):
+        raise InputError(f"{found.path}: no row holds a measurement", expected="a value of " + ", ".join(METRIC_COLUMNS))
+    if found.repeated:
+        say(f"{name}: {found.repeated} rows repeat another row exactly and count once")
+    if contradictory := _contradictions(found.batches):
         say(
-            f"{path.name}: {contradictory} rows say something else of a checkpoint and task than another row does;"
+            f"{name}: {contradictory} rows say something else of a checkpoint and task than another row does;"
             " all of them are kept, so remove the wrong ones"
         )
-    return distinct
 
 
 def _check_header(table: Table) -> None:
@@ -106,117 +147,53 @@ def _with_hint(name: str) -> str:
     return f"{name} (did you mean {close[0]}?)" if close else name
 
 
-def _located(table: Table) -> Iterator[tuple[_Place, _Cells]]:
-    names = [ALIASES.get(name, name) for name in table.columns]
-    for number, (line, cells) in enumerate(zip(table.lines, table.rows, strict=True), start=1):
-        place = f"{table.path}, row {number}" + (f" (line {line})" if line != number else "")
-        yield _Place(row=place), dict(zip(names, cells, strict=True))
+def _read_block(table: Table, block: Block, unknown: Sequence[str], source: str) -> pa.RecordBatch:
+    from forecast.core.observation_tables import batch_of_rows
+    from forecast.importers.observation_blocks import read_block
+
+    batch = read_block(table.columns, block, unknown, source)
+    return batch_of_rows(read_rows(table, block, unknown, source)) if batch is None else batch
 
 
-def _read_row(where: _Place, cells: _Cells, unknown: list[str], source: str) -> ObservationRow:
-    for name in REQUIRED_COLUMNS:
-        if not cells[name].strip():
-            raise InputError(f"{where(name)}: it is blank", expected="a name")
-    numbers = {name: _number(where, cells, name) for name in NUMBER_COLUMNS}
-    step, shots, items = numbers["step"], numbers["num_fewshot"], numbers["n_items"]
-    _check_compute(where, numbers)
-    return ObservationRow(
-        family=cells["family"].strip(),
-        model=cells["model"].strip(),
-        task=cells["task"].strip(),
-        metrics=_present({name: _number(where, cells, name) for name in METRIC_COLUMNS}),
-        sems=_present({name.removesuffix("_sem"): _number(where, cells, name) for name in SEM_COLUMNS}),
-        step=None if step is None else int(step),
-        params=numbers["params"],
-        params_non_embedding=numbers["params_non_embedding"],
-        tokens=numbers["tokens"],
-        flops=numbers["flops"],
-        flops_convention=_convention(where, cells),
-        num_fewshot=None if shots is None else int(shots),
-        revision=cells.get("revision", "").strip(),
-        is_final=_flag(where, cells, "is_final"),
-        n_items=None if items is None else int(items),
-        chance=numbers["chance"],
-        lr_fraction=numbers["lr_fraction"],
-        source=source,
-        metadata=_metadata(cells, unknown),
-    )
+def _measured(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Keep the rows that hold a measurement."""
+    import numpy as np
+
+    known = [batch.column(name).is_valid().to_numpy(zero_copy_only=False) for name in METRIC_COLUMNS]
+    found = np.logical_or.reduce(known)
+    return batch if found.all() else batch.take(np.flatnonzero(found))
 
 
-def _number(where: _Place, cells: _Cells, name: str) -> float | None:
-    column = NUMBER_COLUMNS.get(name) or METRIC_COLUMNS.get(name) or SEM_COLUMNS[name]
-    try:
-        return column.parse(cells.get(name, ""))
-    except ValueError as error:
-        raise InputError(f"{where(name)}: {cells[name]!r}", expected=str(error), remedy="nothing was imported") from error
+def _without_repeats(batch: pa.RecordBatch, seen: set[str]) -> pa.RecordBatch:
+    """Add every row's identity, and keep the rows whose identity was not `seen` before."""
+    import pyarrow as pa
+
+    from forecast.core.observation_tables import IDENTIFIED_COLUMNS, observation_ids
+
+    ids = observation_ids(batch)
+    new = []
+    for place, name in enumerate(ids):
+        if name not in seen:
+            seen.add(name)
+            new.append(place)
+    identified = pa.RecordBatch.from_arrays([pa.array(ids), *batch.columns], schema=IDENTIFIED_COLUMNS)
+    return identified if len(new) == len(ids) else identified.take(pa.array(new, pa.int64()))
 
 
-def _flag(where: _Place, cells: _Cells, name: str) -> bool | None:
-    try:
-        return parse_flag(cells.get(name, ""))
-    except ValueError as error:
-        raise InputError(f"{where(name)}: {cells[name]!r}", expected=str(error), remedy="nothing was imported") from error
-
-
-def _convention(where: _Place, cells: _Cells) -> str | None:
-    text = cells.get("flops_convention", "")
-    if is_blank(text):
-        return None
-    if text.strip() not in FLOPS_CONVENTIONS:
-        raise InputError(f"{where('flops_convention')}: {text!r}", expected="one of " + ", ".join(FLOPS_CONVENTIONS))
-    return text.strip()
-
-
-def _check_compute(where: _Place, numbers: Mapping[str, float | None]) -> None:
-    flops, tokens = numbers["flops"], numbers["tokens"]
-    params = numbers["params"] or numbers["params_non_embedding"]
-    if tokens is not None and not are_tokens(tokens, numbers["step"]):
-        raise InputError(f"{where('tokens')}: {tokens:g}", expected=TOKENS_EXPECTED, remedy="nothing was imported")
-    if flops is None and (params is None or tokens is None):
-        raise InputError(
-            f"{where('flops')}: it is blank", expected="flops, or params with tokens", remedy="nothing was imported"
-        )
-    if flops and tokens and params:
-        ratio = flops / (6.0 * params * tokens)
-        if not 1.0 / _UNIT_SLIP < ratio < _UNIT_SLIP:
-            raise InputError(
-                f"{where('flops')}: {flops:g} is {ratio:.3g} times 6 x {params:g} params x {tokens:g} tokens",
-                expected="all three in units of one",
-                remedy="nothing was imported",
-            )
-
-
-def _present(values: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _metadata(cells: _Cells, unknown: list[str]) -> Metadata:
-    return {name: _plain(cells[name]) for name in unknown if not is_blank(cells[name])}
-
-
-def _plain(text: str) -> str | int | float | bool:
-    for kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
-        # Infinities have no place in JSON, where the store keeps metadata.
-        return value if math.isfinite(value) else text
-    return {"true": True, "false": False}.get(text.strip().lower(), text)
-
-
-def _contradictions(rows: list[ObservationRow]) -> int:
+def _contradictions(batches: Sequence[pa.RecordBatch]) -> int:
     """Count rows beyond the first with the same checkpoint, task, shots, metadata and set of metrics."""
-    same = Counter(repr(replace(row, metrics=dict.fromkeys(row.metrics, 0.0), sems={}, n_items=None)) for row in rows)
-    return sum(count - 1 for count in same.values())
+    import pyarrow as pa
+
+    table = pa.Table.from_batches(batches)
+    ignored = {"observation_id", "n_items", "source", "definition", *(f"{name}_sem" for name in METRIC_COLUMNS)}
+    keys = [name for name in table.column_names if name not in ignored and table.column(name).null_count < len(table)]
+    columns = {name: table.column(name).is_valid() if name in METRIC_COLUMNS else table.column(name) for name in keys}
+    # Few columns tell most rows apart, and are quickly compared.
+    for chosen in ([name for name in keys if name in _USUAL_KEYS], keys):
+        distinct = pa.table({name: columns[name] for name in chosen}).group_by(chosen).aggregate([]).num_rows
+        if distinct == len(table):
+            break
+    return int(len(table) - distinct)
 
 
-def _without_repeats(rows: list[ObservationRow]) -> list[ObservationRow]:
-    seen: set[str] = set()
-    distinct = []
-    for row in rows:
-        key = repr(row)
-        if key not in seen:
-            seen.add(key)
-            distinct.append(row)
-    return distinct
+_USUAL_KEYS = ("model", "task", "step", "tokens", "flops")

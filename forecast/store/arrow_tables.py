@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import pyarrow as pa
 
 from forecast.core.hashing import content_hash
-from forecast.core.observation_rows import ALL_METRICS, ObservationRow
+from forecast.core.observation_rows import ObservationRow
+from forecast.core.observation_tables import CONTENT_COLUMNS, metadata_text, observation_content, observation_hash
 from forecast.core.records import CheckpointRecord, ItemRecord, RunCounters, RunRecord, RunStatus, ScoredShard, TaskRecord
 
 _I32, _I64, _F64, _TEXT, _FLAG = pa.int32(), pa.int64(), pa.float64(), pa.string(), pa.bool_()
@@ -109,42 +109,12 @@ CLOSING_SCHEMA = pa.schema(
     [("closing_id", _TEXT), ("run_id", _TEXT), ("closed_at", _I64), ("status", _TEXT), ("error", _TEXT), *_COUNTERS]
 )
 
-OBSERVATION_SCHEMA = pa.schema(
-    [
-        ("observation_id", _TEXT),
-        ("batch", _I64),
-        ("source", _TEXT),
-        ("definition", _TEXT),
-        ("family", _TEXT),
-        ("model", _TEXT),
-        ("revision", _TEXT),
-        ("step", _I64),
-        ("task", _TEXT),
-        ("num_fewshot", _I32),
-        ("params", _F64),
-        ("params_non_embedding", _F64),
-        ("tokens", _F64),
-        ("flops", _F64),
-        ("flops_convention", _TEXT),
-        ("is_final", _FLAG),
-        ("n_items", _I64),
-        ("chance", _F64),
-        ("lr_fraction", _F64),
-        *((name, _F64) for name in ALL_METRICS),
-        *((f"{name}_sem", _F64) for name in ALL_METRICS),
-        ("metadata", _TEXT),
-    ]
-)
-
-
-def to_json(metadata: Mapping[str, object]) -> str:
-    """Return metadata as one canonical JSON object."""
-    return json.dumps(dict(metadata), sort_keys=True, ensure_ascii=False, allow_nan=False)
+OBSERVATION_SCHEMA = pa.schema([("observation_id", _TEXT), ("batch", _I64), *CONTENT_COLUMNS])
 
 
 def checkpoint_table(record: CheckpointRecord, *, registered_at: int) -> pa.Table:
     """Return one row that states what is known of a checkpoint now."""
-    facts = {**asdict(record), "metadata": to_json(record.metadata)}
+    facts = {**asdict(record), "metadata": metadata_text(record.metadata)}
     facts["flops"] = None if record.flops is None else float(record.flops)
     row = {**facts, "registered_at": registered_at, "facts_hash": content_hash(facts)}
     return pa.Table.from_pylist([row], schema=CHECKPOINT_SCHEMA)
@@ -162,7 +132,7 @@ def task_table(record: TaskRecord) -> pa.Table:
         "version": record.version,
         "item_limit": record.limit,
         "n_items": len(record.items),
-        "metadata": to_json(record.metadata),
+        "metadata": metadata_text(record.metadata),
         "items": [_item(item) for item in record.items],
     }
     return pa.Table.from_pylist([row], schema=TASK_SCHEMA)
@@ -184,7 +154,7 @@ def _item(item: ItemRecord) -> dict[str, object]:
 
 def run_table(record: RunRecord) -> pa.Table:
     """Return one row for a run."""
-    return pa.Table.from_pylist([{**asdict(record), "metadata": to_json(record.metadata)}], schema=RUN_SCHEMA)
+    return pa.Table.from_pylist([{**asdict(record), "metadata": metadata_text(record.metadata)}], schema=RUN_SCHEMA)
 
 
 def closing_table(
@@ -215,35 +185,5 @@ def observation_table(rows: Iterable[ObservationRow], *, source: str, batch: int
 
 
 def _observation(row: ObservationRow, source: str, batch: int) -> dict[str, object]:
-    content: dict[str, object] = {
-        "source": source or row.source,
-        "definition": row.definition,
-        "family": row.family,
-        "model": row.model,
-        "revision": row.revision,
-        "step": row.step,
-        "task": row.task,
-        "num_fewshot": row.num_fewshot,
-        "params": row.params,
-        "params_non_embedding": row.params_non_embedding,
-        "tokens": row.tokens,
-        "flops": row.flops,
-        "flops_convention": row.flops_convention,
-        "is_final": row.is_final,
-        "n_items": row.n_items,
-        "chance": row.chance,
-        "lr_fraction": row.lr_fraction,
-        **row.metrics,
-        **{f"{name}_sem": value for name, value in row.sems.items()},
-        "metadata": to_json(row.metadata),
-    }
+    content = observation_content(row, source)
     return {**content, "observation_id": observation_hash(content), "batch": batch}
-
-
-def observation_hash(content: Mapping[str, object]) -> str:
-    """Return the content hash of an observation: its known values, numbers in the form in which they are stored."""
-    floats = {field.name for field in OBSERVATION_SCHEMA if field.type == _F64}
-    known = {name: value for name, value in content.items() if value is not None and name not in ("observation_id", "batch")}
-    return content_hash(
-        {name: float(value) if name in floats and isinstance(value, int) else value for name, value in known.items()}
-    )

@@ -107,9 +107,17 @@ WHERE NOT EXISTS (FROM current_imports AS old WHERE old.observation_id = new.obs
     )
 """
 
+_WITHDRAWALS = """
+INSERT INTO {target}.withdrawn_observations BY NAME
+SELECT DISTINCT observation_id, batch FROM {source}
+EXCEPT SELECT observation_id, batch FROM withdrawn_observations
+"""
+
+# In this order: an observation that was withdrawn and stated again is taken in only where it counts as withdrawn.
 _INSERTS = {
     "checkpoint": _CHECKPOINTS,
     "closing": _BY_ID.format(table="run_closings", key="closing_id"),
+    "withdrawal": _WITHDRAWALS,
     "observations": _OBSERVATIONS,
     "fit": _BY_ID.format(table="fits", key="fit_id"),
     "forecast": _BY_ID.format(table="forecast_records", key="forecast_id"),

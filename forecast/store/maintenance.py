@@ -10,8 +10,9 @@ import duckdb
 
 from forecast.core.errors import StoreError
 from forecast.core.hashing import content_hash
+from forecast.core.observation_tables import observation_hash
 from forecast.store import schema
-from forecast.store.arrow_tables import OBSERVATION_SCHEMA, observation_hash
+from forecast.store.arrow_tables import OBSERVATION_SCHEMA
 from forecast.store.locking import STORAGE_VERSION, attached, explain, quote, rows_of
 
 

@@ -19,6 +19,7 @@ BASE_TABLES = (
     "run_closings",
     "item_results",
     "imported_observations",
+    "withdrawn_observations",
     "fits",
     "forecast_records",
 )

@@ -16,6 +16,7 @@ from forecast.core.observation_rows import Notice, ObservationRow
 from forecast.core.observations import Ladder
 from forecast.core.records import CheckpointRecord, RunCounters, RunRecord, RunStatus, ScoredShard, TaskRecord
 from forecast.store import arrow_tables, conclusions, maintenance, queries, transfer
+from forecast.store.imports import Import
 from forecast.store.ladders import LadderQuery, ShotsRule, read_ladders
 from forecast.store.locking import rows_of
 from forecast.store.maintenance import StoreInfo
@@ -193,6 +194,10 @@ class Store:
             if commit:
                 self.commit()
         return len(rows)
+
+    def importing(self) -> Import:
+        """Return a context that collects what belongs together and stores all of it or nothing."""
+        return Import(self.path, timeout_s=self._timeout_s)
 
     def info(self) -> StoreInfo:
         """Return counts and sizes, spooled results included."""

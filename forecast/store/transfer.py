@@ -33,6 +33,7 @@ _PLAIN = {
         arrow_tables.RUN_SCHEMA,
     ),
     "closing": ("run_closings", "ORDER BY run_id, closed_at, closing_id", arrow_tables.CLOSING_SCHEMA),
+    "withdrawal": ("withdrawn_observations", "ORDER BY batch, observation_id", None),
     "observations": ("imported_observations", "ORDER BY batch, observation_id", arrow_tables.OBSERVATION_SCHEMA),
     "fit": ("fits", "ORDER BY fit_id", None),
     "forecast": ("forecast_records", "ORDER BY forecast_id", None),
@@ -134,20 +135,30 @@ def read_export(connection: duckdb.DuckDBPyConnection, folder: Path) -> int:
     Raises:
         InputError: the folder is no whole export, or of a newer program.
     """
-    files = _export_files(folder)
     connection.execute("BEGIN")
     try:
-        result = ingest(connection, files, "store.main")
-        if result.damaged:
-            entry = result.damaged[0]
-            raise InputError(f"{entry.file.path} cannot be read: {entry.reason}", remedy="nothing was imported")
-        left = {file.path for file in files} - {file.path for file in result.done}
-        if left:
-            raise InputError(f"{min(left)} belongs to no run of the export", remedy="nothing was imported")
+        rows = take_export(connection, folder)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+    return rows
+
+
+def take_export(connection: duckdb.DuckDBPyConnection, folder: Path) -> int:
+    """Take an export into the attached store and return the item results added; the caller holds the transaction.
+
+    Raises:
+        InputError: the folder is not a whole export, or of a newer program.
+    """
+    files = _export_files(folder)
+    result = ingest(connection, files, "store.main")
+    if result.damaged:
+        entry = result.damaged[0]
+        raise InputError(f"{entry.file.path} cannot be read: {entry.reason}", remedy="nothing was imported")
+    left = {file.path for file in files} - {file.path for file in result.done}
+    if left:
+        raise InputError(f"{min(left)} belongs to no run of the export", remedy="nothing was imported")
     return result.rows
 
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.core.checkpoint_note import FILE_NAME, read_note
+from forecast.core.errors import InputError
 from forecast.core.hashing import content_hash
 from forecast.core.metrics import ACCURACY_METRICS
 from forecast.core.observation_rows import ObservationRow
 from forecast.core.plain_json import to_plain
 from forecast.core.records import CheckpointRecord, CheckpointRequest, Metadata, RunRecord, ScoredShard, TaskRecord
+from forecast.core.scale import check_scale
 from forecast.core.units import FlopsConvention, training_flops
-from forecast.importers.lmeval_comparison import compare
+from forecast.importers.lmeval_comparison import compare, recompute
 from forecast.importers.lmeval_identity import ModelIdentity
 from forecast.importers.lmeval_results import StatedResults, StatedTask
-from forecast.importers.lmeval_samples import NoLoglikelihoodsError, SampledTask, find_samples, read_samples
+from forecast.importers.lmeval_samples import (
+    NoLoglikelihoodsError,
+    SampledTask,
+    find_samples,
+    read_samples,
+    unused_samples,
+)
 
 if TYPE_CHECKING:
     from forecast.catalog.families import FamilyCard
@@ -48,9 +56,16 @@ class ImportedEvaluation:
 
 
 def read_evaluation(
-    results: StatedResults, described: CheckpointRequest | None, notice: Callable[[str], None]
+    results: StatedResults,
+    described: CheckpointRequest | None,
+    notice: Callable[[str], None],
+    left_out: Callable[[str], None],
 ) -> ImportedEvaluation:
-    """Turn a results file, with the samples that lie beside it, into records."""
+    """Turn a results file, with the samples that lie beside it, into records; `left_out` is told what is not kept.
+
+    Raises:
+        InputError: a samples file is malformed, or the checkpoint's numbers contradict each other.
+    """
     checkpoint = _checkpoint(results, described)
     if checkpoint.flops is None and checkpoint.tokens is None:
         notice(f"{results.path.name}: nothing says how long {checkpoint.model} was trained; --tokens or --flops would")
@@ -58,27 +73,47 @@ def read_evaluation(
     observations: list[ObservationRow] = []
     disagreements: list[str] = []
     for stated in results.tasks:
-        samples = _samples(results, stated, notice)
+        samples = _samples(results, stated, left_out)
+        unused = dict(stated.unused)
         if samples is not None:
             disagreements += [f"{results.path.name}: {sentence}" for sentence in compare(stated, samples)]
             runs.append(_run(results, stated, samples, checkpoint))
+            recomputed = recompute(samples)
+            unused = {name: reason for name, reason in unused.items() if name not in recomputed}
+            unused |= {name: "its samples do not give it" for name in stated.metrics if name not in recomputed}
         elif stated.metrics:
             row = _observation(results, stated, checkpoint)
             if row.metrics:
                 observations.append(row)
             else:
-                notice(f"{results.path.name}: {stated.task} states only {', '.join(stated.metrics)}, which no law here uses")
+                unused |= dict.fromkeys(stated.metrics, "no law here uses it")
+        if unused:
+            left_out(f"{results.path.name}: {stated.task}: not kept are {_reasons(unused)}")
+    for path in unused_samples(results.path.parent, [stated.task for stated in results.tasks], _date(results.path)):
+        left_out(f"{path.name} is left out: {results.path.name} states no results of its task")
     return ImportedEvaluation(runs=tuple(runs), observations=tuple(observations), disagreements=tuple(disagreements))
 
 
-def _samples(results: StatedResults, stated: StatedTask, notice: Callable[[str], None]) -> SampledTask | None:
-    path = find_samples(results.path.parent, stated.task, results.path.stem.removeprefix("results_"))
+def _reasons(unused: Mapping[str, str]) -> str:
+    """Name metrics by the reason they share."""
+    by_reason: dict[str, list[str]] = {}
+    for name in sorted(unused):
+        by_reason.setdefault(unused[name], []).append(name)
+    return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
+
+
+def _date(path: Path) -> str:
+    return path.stem.removeprefix("results_")
+
+
+def _samples(results: StatedResults, stated: StatedTask, left_out: Callable[[str], None]) -> SampledTask | None:
+    path = find_samples(results.path.parent, stated.task, _date(results.path))
     if path is None:
         return None
     try:
         return read_samples(path, stated.config)
     except NoLoglikelihoodsError as error:
-        notice(f"{error}; of {stated.task} only the aggregates are imported")
+        left_out(f"{error}; of {stated.task} only the aggregates are imported")
         return None
 
 
@@ -91,6 +126,15 @@ def _checkpoint(results: StatedResults, described: CheckpointRequest | None) -> 
     flops, convention = request.flops, request.flops_convention
     if flops is None and params and request.tokens is not None:
         flops, convention = training_flops(params, request.tokens), FlopsConvention.SIX_ND_TOTAL.value
+    check_scale(
+        f"{results.path}: {request.model}",
+        params=params,
+        params_non_embedding=request.params_non_embedding,
+        tokens=request.tokens,
+        flops=flops,
+        may_be_untrained=not (request.step or request.tokens or flops),
+        error=InputError,
+    )
     return CheckpointRecord(
         checkpoint_id=content_hash(
             ["lm-eval", identity.source, identity.revision, identity.revision_sha, request.model, request.step]
@@ -215,7 +259,8 @@ _NOT_DEFINING = frozenset(
 
 
 def _provenance(results: StatedResults) -> Metadata:
-    return {"file": results.path.name, "lm_eval_version": results.harness_version, "date": results.date}
+    path = results.path
+    return {"file": path.name, "path": str(path.resolve()), "lm_eval_version": results.harness_version, "date": results.date}
 
 
 def _observation(results: StatedResults, stated: StatedTask, checkpoint: CheckpointRecord) -> ObservationRow:

@@ -123,15 +123,15 @@ DAMAGED_RESULTS: dict[str, tuple[str | bytes, str]] = {
     "error of a percentage": (results_of(acc=0.4, acc_stderr=1.4), "acc_stderr of t is 1.4"),
     "bits below zero": (results_of(bits_per_byte=-1.0), "bits_per_byte of t is -1.0"),
     "bits beyond reason": (results_of(bits_per_byte=1e9), "at most 100"),
-    "integer beyond floats": ('{"results": {"t": {"acc": 1' + "0" * 400 + '}}, "versions": {}}', "states no metric"),
+    "integer beyond floats": ('{"results": {"t": {"acc": 1' + "0" * 400 + '}}, "versions": {}}', "acc of t is '1000"),
     "twice": ('{"results": {"t": {"acc": 0.1}, "t": {"acc": 0.2}}, "versions": {}}', "'t' occurs twice"),
     "nameless task": ('{"results": {"": {"acc": 0.1}}, "versions": {}}', "a task is called ''"),
     "line break in a task": ('{"results": {"a\\nb": {"acc": 0.1}}, "versions": {}}', "a task is called 'a\\\\nb'"),
     "half a character": ('{"results": {"t\\ud800": {"acc": 0.1}}, "versions": {}}', "half a character"),
     "control character in the model": (json.dumps(content("pretrained=x/y\0")), "the model is called"),
     "too deep": ('{"results": ' + '{"a": ' * 90_000 + "1" + "}" * 90_001, "nested too deeply"),
-    "UTF-16": (json.dumps(content()).encode("utf-16"), "no JSON"),
-    "compressed": (gzip.compress(json.dumps(content()).encode(), mtime=0), "no JSON"),
+    "UTF-16": (json.dumps(content()).encode("utf-16"), "not JSON"),
+    "compressed": (gzip.compress(json.dumps(content()).encode(), mtime=0), "not JSON"),
 }
 
 
@@ -203,7 +203,7 @@ def test_characters_and_bytes_of_any_script_are_counted(tmp_path: Path) -> None:
 
 DAMAGED_SAMPLES: dict[str, tuple[Callable[[], str | bytes], str]] = {
     "empty": (lambda: "", "is empty"),
-    "last line cut off": (lambda: lines(row(0), row(1))[:-30], r"line 2 is no JSON.*may be cut off"),
+    "last line cut off": (lambda: lines(row(0), row(1))[:-30], r"line 2 is not JSON.*may be cut off"),
     "two answers": (lambda: lines(row(0), row(0, ("-1.0", "-2.0", "-3.0"))), "document 0 has other responses"),
     "index is a flag": (lambda: lines(row(True)), "doc_id is True"),
     "index below zero": (lambda: lines(row(-1)), "doc_id is -1"),
@@ -216,10 +216,10 @@ DAMAGED_SAMPLES: dict[str, tuple[Callable[[], str | bytes], str]] = {
     "no number": (lambda: lines(row(0, ("x", "-1", "-1"))), "finite loglikelihood"),
     "half a character": (lambda: lines(row(0, prompt="x\ud800")), "half a character"),
     "too deep": (lambda: "[" * 90_000, "nested too deeply"),
-    "a list": (lambda: lines([1, 2]), "line 1 is no object"),
+    "a list": (lambda: lines([1, 2]), "line 1 is not an object"),
     "request without its text": (lambda: lines(without_second_texts(row(0))), "empty choice 0"),
-    "UTF-16": (lambda: lines(row(0)).encode("utf-16"), "cannot be read"),
-    "compressed under a plain name": (lambda: gzip.compress(lines(row(0)).encode(), mtime=0), "cannot be read"),
+    "UTF-16": (lambda: lines(row(0)).encode("utf-16"), "holds NUL bytes.*save it as UTF-8"),
+    "compressed under a plain name": (lambda: gzip.compress(lines(row(0)).encode(), mtime=0), "NUL bytes|not UTF-8"),
     "no correct choice": (lambda: lines(row(0, target="7")), "a choice from 0 to 2"),
     "beyond sums": (lambda: lines(row(0, ("-1e300", "-1", "-1"))), "below 1e\\+07 nats"),
 }

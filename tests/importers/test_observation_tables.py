@@ -121,7 +121,7 @@ def test_tokens_in_billions_are_refused(tmp_path: Path, tokens: str, step: str) 
         (f"{HEADER}\nf,m,t\n", "line 2 has 3 cells"),
         (f"{HEADER},acc\nf,m,t,1e9,1e9,,0.5,,0.5\n", "occurs twice"),
         (f"{HEADER}\nf,m,t,1e9,2e10,,,\n", "no row holds a measurement"),
-        (f'{HEADER}\n"f,m,t,1e9,2e10,,0.5,\n', "is no CSV"),
+        (f'{HEADER}\n"f,m,t,1e9,2e10,,0.5,\n', "is not a CSV"),
         (f"{HEADER}\nf,m,t,1e9,2e10,,0\0,\n", "NUL"),
     ],
 )

@@ -220,7 +220,7 @@ def test_the_old_format_of_published_pythia_evaluations(tmp_path: Path) -> None:
     db = tmp_path / "r.duckdb"
     report, notices = run([tmp_path / "pythia-160m"], db)
     assert (report.runs, report.observations) == (0, 4)
-    assert any("1 JSON files are no lm-eval results" in text for text in notices)
+    assert any("1 JSON files are not lm-eval results" in text for text in notices)
     assert any("crows_pairs_english" in text for text in notices)
     ladders = {ladder.task: ladder for ladder in Store(db).ladders()}
     easy = ladders["arc_easy"]
@@ -315,7 +315,7 @@ def test_a_malformed_sample_is_one_sentence_and_nothing_is_imported(tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("[]", "no 'results' object"),
         ('{"results": {}}', "no 'results' object"),
         ('{"results": {"t": {"acc": 63.0}}, "versions": {}}', "0.63, not 63"),

@@ -23,8 +23,8 @@ def import_command(
     family: Annotated[str | None, typer.Option("--family", help="Family of the checkpoint.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Training run that the checkpoint belongs to.")] = None,
     step: Annotated[int | None, typer.Option("--step", help="Optimiser steps.")] = None,
-    params: Annotated[int | None, typer.Option("--params", help="Parameters, embeddings included.")] = None,
-    tokens: Annotated[int | None, typer.Option("--tokens", help="Training tokens.")] = None,
+    params: Annotated[float | None, typer.Option("--params", help="Parameters, embeddings included.")] = None,
+    tokens: Annotated[float | None, typer.Option("--tokens", help="Training tokens.")] = None,
     flops: Annotated[float | None, typer.Option("--flops", help="Training FLOPs.")] = None,
     db: DbOption = DEFAULT_DB,
     json: JsonOption = False,
@@ -38,6 +38,7 @@ def import_command(
     report = import_paths(paths, db=db, described=described, progress=open_progress(quiet=quiet))
     if json:
         print_json(report)
+        report.raise_if_partial()
         return
     if report.exports:
         stdout_console().print(f"{report.exports} exports: {report.items_merged:,} item results added", highlight=False)
@@ -47,5 +48,12 @@ def import_command(
             f"{report.observations} observations without items",
             highlight=False,
         )
+    if report.observations:
+        stdout_console().print(
+            f"observations: {report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, "
+            f"{report.removed} removed",
+            highlight=False,
+        )
     if report.disagreements:
         stdout_console().print(f"{len(report.disagreements)} aggregates disagree with their samples", highlight=False)
+    report.raise_if_partial()
