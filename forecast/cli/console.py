@@ -6,23 +6,66 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
 
 from forecast.core.plain_json import to_plain
+from forecast.core.printable import printable
 from forecast.core.progress import Progress, SilentProgress, Stage
 
+_FILE_WIDTH = 10_000
+"""Columns where nobody's window ends: a table in a file or a pipe is as wide as its cells."""
 
-def stderr_console() -> Console:
+
+class PlainConsole(Console):
+    """Shows every string as it is, in cells and titles too: names come from files that anyone may have written.
+
+    No markup, no emoji codes, no highlighting, no control characters. What is to be coloured is a `styled` text.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        """Take rich's settings; those that would read a meaning into text are off."""
+        super().__init__(markup=False, emoji=False, highlight=False, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """Return the text of a string, the only way by which rich makes one."""
+        return super().render_str(printable(text), **settings)
+
+    def print(self, *objects: Any, **settings: Any) -> None:
+        """Print; a table's long names are broken over lines, never cut."""
+        for entry in objects:
+            if isinstance(entry, Table):
+                for column in entry.columns:
+                    column.overflow = "fold"
+        super().print(*objects, **settings)
+
+    def say(self, *parts: str | Text) -> None:
+        """Print the parts in one line, however long, with spaces between them."""
+        self.print(*parts, soft_wrap=True)
+
+    def note(self, text: str, *, label: str = "note:") -> None:
+        """Print a line that the reader should not miss."""
+        self.say(styled(label, "yellow"), text)
+
+
+def styled(text: str, style: str) -> Text:
+    """Return text in a style such as `bold` or `red`, its control characters as escapes."""
+    return Text(printable(text), style=style)
+
+
+def stderr_console() -> PlainConsole:
     """Return the console for progress, notices and errors."""
-    return Console(stderr=True)
+    return PlainConsole(stderr=True)
 
 
-def stdout_console() -> Console:
-    """Return the console for results; wide when stdout is no terminal, so that tables are not cut."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+def stdout_console() -> PlainConsole:
+    """Return the console for results; wide when stdout is not a terminal, so that tables are not cut."""
+    return PlainConsole() if sys.stdout.isatty() else PlainConsole(width=_FILE_WIDTH)
 
 
 class _BarStage:
@@ -36,7 +79,7 @@ class _BarStage:
 
     def describe(self, text: str) -> None:
         """Replace the text behind the bar."""
-        self._bars.update(self._task, detail=text)
+        self._bars.update(self._task, detail=printable(text))
 
     def retotal(self, total: float) -> None:
         """Correct the bar's length."""
@@ -57,19 +100,19 @@ class TerminalProgress:
         """Show one bar while the stage lasts."""
         if self._live is None:
             self._live = RichProgress(
-                TextColumn("[bold]{task.description}"),
+                TextColumn("{task.description}", style="bold", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[unit]}"),
+                TextColumn("{task.fields[unit]}", markup=False),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("[dim]{task.fields[detail]}"),
+                TextColumn("{task.fields[detail]}", style="dim", markup=False),
                 console=self._console,
                 transient=False,
             )
             self._live.start()
         self._depth += 1
-        task = self._live.add_task(name, total=total, unit=unit, detail="")
+        task = self._live.add_task(printable(name), total=total, unit=unit, detail="")
         try:
             yield _BarStage(self._live, task)
         except Exception:
@@ -84,7 +127,7 @@ class TerminalProgress:
 
     def notice(self, text: str) -> None:
         """Print one line above the bars."""
-        self._console.print(f"[yellow]note:[/] {text}", highlight=False, soft_wrap=True)
+        self._console.note(text)
 
 
 def open_progress(*, quiet: bool) -> Progress:
@@ -93,5 +136,6 @@ def open_progress(*, quiet: bool) -> Progress:
 
 
 def print_json(value: object) -> None:
-    """Write one JSON document to stdout."""
-    sys.stdout.write(json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write one JSON document to stdout; in an encoding that cannot hold every name, with JSON's own escapes."""
+    ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+    sys.stdout.write(json.dumps(to_plain(value), indent=2, ensure_ascii=ascii_only, allow_nan=False) + "\n")

@@ -51,14 +51,14 @@ def backtest(
         seed=seed,
         progress=open_progress(quiet=quiet or json),
     )
+    if plot is not None:
+        draw_report(report, plot)
+        if not (quiet or json):
+            stderr_console().say(f"drawn: {plot}")
     if json:
         print_json(_plain(report))
     else:
         stdout_console().print(_table(report))
-    if plot is not None:
-        draw_report(report, plot)
-        if not (quiet or json):
-            stderr_console().print(f"drawn: {plot}", highlight=False, soft_wrap=True)
 
 
 def _plain(report: BacktestReport) -> dict[str, object]:

@@ -68,23 +68,18 @@ def compare(
 
 
 def _print(found: Comparison) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from forecast.cli.console import stdout_console
 
     console = stdout_console()
     percent = f"{100 * found.level:g} %"
-    console.print(
-        f"{escape(found.family_b)} needs [bold]{found.gain.ratio:.3g}[/] times the compute of {escape(found.family_a)} "
+    console.say(
+        f"{found.family_b} needs {found.gain.ratio:.3g} times the compute of {found.family_a} "
         f"({percent}: {found.gain.lo:.3g} to {found.gain.hi:.3g}) for {found.metric} {found.gain.level:.4g} on "
-        f"{escape(found.task)}: {escape(found.verdict)}",
-        highlight=False,
-        soft_wrap=True,
+        f"{found.task}: {found.verdict}"
     )
-    table = Table(
-        found.metric, f"FLOPs of {escape(found.family_a)}", f"FLOPs of {escape(found.family_b)}", f"ratio ({percent})"
-    )
+    table = Table(found.metric, f"FLOPs of {found.family_a}", f"FLOPs of {found.family_b}", f"ratio ({percent})")
     for gain in found.along:
         table.add_row(
             f"{gain.level:.4g}",
@@ -92,10 +87,9 @@ def _print(found: Comparison) -> None:
             f"{gain.flops_b:.3g}",
             f"{gain.ratio:.3g} ({gain.lo:.3g} to {gain.hi:.3g})",
         )
-    console.print(table, highlight=False)
-    console.print(
-        f"law: {found.law}; common range {found.common_low:.4g} to {found.common_high:.4g}; FLOPs: {found.flops_convention}",
-        highlight=False,
+    console.print(table)
+    console.say(
+        f"law: {found.law}; common range {found.common_low:.4g} to {found.common_high:.4g}; FLOPs: {found.flops_convention}"
     )
     for warning in found.warnings:
-        console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False, soft_wrap=True)
+        console.note(warning)

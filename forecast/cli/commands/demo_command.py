@@ -96,5 +96,6 @@ def _print_result(result: DemoResult) -> None:
     )
     console.print(compared)
     for sentence in (*forecast.reasons, *forecast.warnings):
-        console.print(f"  {sentence}", soft_wrap=True)
-    console.print(f"plot: {result.plot}\nresults: {result.db}   (forecast sql --db {result.db})", soft_wrap=True)
+        console.say(f"  {sentence}")
+    console.say(f"plot: {result.plot}")
+    console.say(f"results: {result.db}   (forecast sql --db {result.db})")

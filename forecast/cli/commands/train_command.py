@@ -77,7 +77,7 @@ def train_command(
     if json_output:
         print_json(report)
     else:
-        stdout_console().print(
+        stdout_console().say(
             f"{len(report.checkpoints)} checkpoints in {report.folder} ({len(report.skipped)} members were trained already)"
         )
     report.raise_failures()
