@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,9 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with rc_context({"svg.hashsalt": "forecast"}):
+        with rc_context({"svg.hashsalt": "forecast"}), warnings.catch_warnings():
+            # A name in a script that the font lacks is drawn as boxes; everything else of the picture is as good.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
             figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}", remedy="name another file") from error
