@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from forecast.core.metrics import BY_NAME
 from forecast.core.printable import printable
+from forecast.report.figure_file import without_font_warnings
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 MAX_TITLE_LINES = 4
 """A name of thousands of characters is cut after these: the picture is there to be seen."""
-LABEL_CHARS = 46
-"""Of a line of an axis label; a panel of 4 inches holds it."""
+LABEL_CHARS = 34
+"""Of a line of an axis label; a panel of 3 inches holds it."""
 _MARGIN = 0.97
 """Share of the canvas's width that a title or a legend may take."""
 
@@ -55,7 +56,14 @@ def wrapped(label: str) -> str:
 def add_title(figure: Figure, *paragraphs: str, fontsize: float = 10) -> None:
     """Set the figure's title, each paragraph on lines of its own that are no wider than the canvas."""
     lines = [line for paragraph in paragraphs for line in _broken(figure, paragraph, fontsize)]
+    _grow(figure, lines=len(lines) - len(paragraphs), fontsize=fontsize)
     figure.suptitle("\n".join(lines), fontsize=fontsize)
+
+
+def _grow(figure: Figure, *, lines: int, fontsize: float) -> None:
+    """Make the figure higher by lines of text, so that they take nothing from the panels."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + max(0, lines) * 1.4 * fontsize / 72)
 
 
 def _broken(figure: Figure, paragraph: str, fontsize: float) -> list[str]:
@@ -75,7 +83,8 @@ def _broken(figure: Figure, paragraph: str, fontsize: float) -> list[str]:
 def _width(figure: Figure, lines: Sequence[str], fontsize: float) -> float:
     artist = figure.text(0, 0, "\n".join(lines), fontsize=fontsize)
     try:
-        return float(artist.get_window_extent().width)
+        with without_font_warnings():
+            return float(artist.get_window_extent().width)
     finally:
         artist.remove()
 
@@ -84,7 +93,10 @@ def add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str],
     """Put a legend below all panels, in as many columns as the canvas is wide."""
     for columns in range(min(6, len(labels)), 0, -1):
         legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=fontsize, frameon=False)
-        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width * _MARGIN:
+        with without_font_warnings():
+            width = legend.get_window_extent().width
+        if columns == 1 or width <= figure.bbox.width * _MARGIN:
+            _grow(figure, lines=-(-len(labels) // columns) - 2, fontsize=1.2 * fontsize)
             return
         legend.remove()
 
