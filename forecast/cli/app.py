@@ -95,6 +95,9 @@ def _defect(error: Exception) -> str:
     text = one_line(str(error))
     if len(text) > _DEFECT_CHARS:
         text = text[:_DEFECT_CHARS] + " ..."
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = one_line(f"{error.filename} cannot be used: {error.strerror}")
+        return f"error: {text}; `forecast --traceback ...` or {DEBUG_VARIABLE}=1 shows where it happened"
     if isinstance(error, MemoryError):
         return f"error: there is not enough memory for this{f' ({text})' if text else ''}"
     known = f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -9,6 +9,7 @@ import typer
 
 from forecast.cli.console import open_progress, print_json, stdout_console
 from forecast.cli.options import JsonOption, QuietOption, SeedOption
+from forecast.cli.outputs import check_folder
 
 if TYPE_CHECKING:
     from forecast.workflows.demo import DemoResult
@@ -20,9 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo_command(
-    folder: Annotated[Path, typer.Option("--folder", help="Receives world, checkpoints, results and plot.")] = Path(
-        "forecast-demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option("--folder", callback=check_folder, help="Folder for the world, checkpoints, results and plot.")
+    ] = Path("forecast-demo"),
     seed: SeedOption = 0,
     json_output: JsonOption = False,
     quiet: QuietOption = False,

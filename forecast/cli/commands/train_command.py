@@ -10,6 +10,7 @@ import typer
 
 from forecast.cli.console import open_progress, print_json, stdout_console
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
+from forecast.cli.outputs import check_folder
 from forecast.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ def train_command(
     tokenizer: Annotated[Path | None, typer.Option("--tokenizer", help="Folder with tokenizer.json.")] = None,
     validation: Annotated[Path | None, typer.Option("--validation", help="Held-out text; its loss is stored.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for checkpoints.", show_default="checkpoints/FAMILY")
+        Path | None,
+        typer.Option(
+            "--output", "-o", callback=check_folder, help="Folder for checkpoints.", show_default="checkpoints/FAMILY"
+        ),
     ] = None,
     members: Annotated[str, typer.Option("--members", help="Members to train, comma-separated; all if empty.")] = "",
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of weights and data order; default: the card's.")] = None,
