@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
@@ -86,6 +86,14 @@ class _BarStage:
         self._bars.update(self._task, total=total)
 
 
+class _AmountColumn(MofNCompleteColumn):
+    """How much of how much is done; nothing where nobody knows how much there is."""
+
+    def render(self, task: Task) -> Text:
+        """Show `done/total`."""
+        return Text("") if task.total is None else super().render(task)
+
+
 class TerminalProgress:
     """Bars on stderr, one below the other for nested stages; where stderr is no terminal, one line as a stage ends."""
 
@@ -97,12 +105,16 @@ class TerminalProgress:
 
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str = "") -> Iterator[Stage]:
-        """Show one bar while the stage lasts."""
+        """Show one bar while the stage lasts; none where there is nothing to do."""
+        if total == 0:
+            with SilentProgress().stage(name, total, unit) as silent:
+                yield silent
+            return
         if self._live is None:
             self._live = RichProgress(
                 TextColumn("{task.description}", style="bold", markup=False),
                 BarColumn(),
-                MofNCompleteColumn(),
+                _AmountColumn(),
                 TextColumn("{task.fields[unit]}", markup=False),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),

@@ -74,7 +74,8 @@ def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, targ
     spread = None if name is None else _log_spread(predictive, name, sample, points)
     if shown is None or values is None or spread is None:
         return ForecastCurves(nll_of_flops=None, accuracy_of_nll=None, accuracy_of_flops=accuracy)
-    reached = np.concatenate([values[0], sample.nll[shown.nll_metric][0] if shown.nll_metric in sample.nll else []])
+    at_runs = sample.nll.get(shown.nll_metric or "")
+    reached = values[0] if at_runs is None else np.concatenate([values[0], at_runs[0]])
     grid = np.linspace(float(np.nanmin(reached)), float(np.nanmax(reached)), CURVE_POINTS)
     steps = shown.accuracy_of_nll(grid)
     return ForecastCurves(

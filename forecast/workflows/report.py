@@ -86,7 +86,7 @@ def write_report(
             stage.describe(family)
             own = [ladder for ladder in ladders if ladder.family == family]
             siblings = stored_siblings(db, family, {ladder.task: ladder for ladder in own}, num_fewshot)
-            sections += _sections(own, siblings, flops, level=level, seed=seed)
+            sections += _sections(own, siblings, flops, level=level, seed=seed, progress=progress)
             stage.advance(len(own))
     content = ReportContent(
         title="Capability forecasts",
@@ -129,7 +129,13 @@ def _named(ladders: Sequence[Ladder], tasks: Sequence[str], progress: Progress) 
 
 
 def _sections(
-    ladders: Sequence[Ladder], siblings: Sequence[Ladder], flops: Sequence[float], *, level: float, seed: int
+    ladders: Sequence[Ladder],
+    siblings: Sequence[Ladder],
+    flops: Sequence[float],
+    *,
+    level: float,
+    seed: int,
+    progress: Progress,
 ) -> list[Section]:
     """One section per task of a family; they share the scale of their intervals, as in `predict`."""
     largest = {ladder.task: _largest(ladder) for ladder in ladders}
@@ -143,8 +149,8 @@ def _sections(
         for ladder in ladders
         if (row := largest[ladder.task]) is not None and len(set(ladder.model)) > 3
     ]
-    forecasts, failed = predict_ladders(ahead, siblings=siblings, level=level, seed=seed)
-    checks, _ = predict_ladders(check, siblings=siblings, level=level, seed=seed)
+    forecasts, failed = predict_ladders(ahead, siblings=siblings, level=level, seed=seed, progress=progress)
+    checks, _ = predict_ladders(check, siblings=siblings, level=level, seed=seed, progress=progress)
     unknown = NotForecastableError("no checkpoint has both known training FLOPs and an accuracy")
     reasons = failed | {task: unknown for task, row in largest.items() if row is None}
     return [

@@ -44,23 +44,24 @@ def compare(
     from forecast.workflows.options import parse_assignments
 
     progress = open_progress(quiet=quiet or json)
-    found = compare_families(
-        table or db,
-        family_a,
-        family_b,
-        Selection(
-            task=task,
-            where=parse_assignments(where or [], "--where"),
-            finals_only=not all_checkpoints,
-            num_fewshot=num_fewshot,
-        ),
-        metric=metric,
-        at=at,
-        level=level,
-        replicates=bootstrap,
-        seed=seed,
-        notice=progress.notice,
-    )
+    with progress.stage("comparing", None):
+        found = compare_families(
+            table or db,
+            family_a,
+            family_b,
+            Selection(
+                task=task,
+                where=parse_assignments(where or [], "--where"),
+                finals_only=not all_checkpoints,
+                num_fewshot=num_fewshot,
+            ),
+            metric=metric,
+            at=at,
+            level=level,
+            replicates=bootstrap,
+            seed=seed,
+            notice=progress.notice,
+        )
     if json:
         print_json(found)
         return

@@ -84,7 +84,8 @@ def fit(
         replicates=bootstrap,
         seed=seed,
     )
-    report, _ = fit_law(table or db, selection, request, notice=progress.notice)
+    with progress.stage("fitting", None):
+        report, _ = fit_law(table or db, selection, request, notice=progress.notice)
     if json:
         print_json(report)
         return

@@ -54,18 +54,19 @@ def optimal(
     if published and plot is not None:
         raise UsageError("there are no runs to draw with --published", remedy="leave out --plot")
     progress = open_progress(quiet=quiet or json)
-    report, drawing = find_optimum(
-        None if published else table or db,
-        Selection(family=family, task=task, where=parse_assignments(where or [], "--where")),
-        flops,
-        approaches=approach or APPROACHES,
-        metric=metric,
-        convention=flops_convention,
-        level=level,
-        replicates=bootstrap,
-        seed=seed,
-        notice=progress.notice,
-    )
+    with progress.stage("fitting", None):
+        report, drawing = find_optimum(
+            None if published else table or db,
+            Selection(family=family, task=task, where=parse_assignments(where or [], "--where")),
+            flops,
+            approaches=approach or APPROACHES,
+            metric=metric,
+            convention=flops_convention,
+            level=level,
+            replicates=bootstrap,
+            seed=seed,
+            notice=progress.notice,
+        )
     if plot is not None:
         _draw(drawing, plot, flops)
     if json:

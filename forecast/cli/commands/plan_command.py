@@ -53,22 +53,23 @@ def plan(
     if table is not None and db is not None:
         raise UsageError("both --table and --db are given", expected="one source of runs")
     progress = open_progress(quiet=quiet or json)
-    found = make_plan(
-        table or db,
-        Selection(family=family, task=task, where=parse_assignments(where or [], "--where")),
-        PlanRequest(
-            target_flops=flops,
-            fraction=fraction,
-            rungs=rungs,
-            tokens_per_param=tokens_per_param,
-            n_ctx=n_ctx,
-            flops_per_second=flops_per_second,
-            next_budget=next_budget,
-            seed=seed,
-        ),
-        metric=metric,
-        notice=progress.notice,
-    )
+    with progress.stage("planning", None):
+        found = make_plan(
+            table or db,
+            Selection(family=family, task=task, where=parse_assignments(where or [], "--where")),
+            PlanRequest(
+                target_flops=flops,
+                fraction=fraction,
+                rungs=rungs,
+                tokens_per_param=tokens_per_param,
+                n_ctx=n_ctx,
+                flops_per_second=flops_per_second,
+                next_budget=next_budget,
+                seed=seed,
+            ),
+            metric=metric,
+            notice=progress.notice,
+        )
     if json:
         print_json(found)
         return
