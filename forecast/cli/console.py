@@ -11,13 +11,15 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from forecast.core.plain_json import to_plain
 from forecast.core.printable import printable
 from forecast.core.progress import Progress, SilentProgress, Stage
 
+_DETAIL: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis", "max_width": 40}
+"""A long name behind a bar gives way to the bar."""
 _FILE_WIDTH = 10_000
 """Columns where nobody's window ends: a table in a file or a pipe is as wide as its cells."""
 
@@ -118,7 +120,7 @@ class TerminalProgress:
                 TextColumn("{task.fields[unit]}", markup=False),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[detail]}", style="dim", markup=False),
+                TextColumn("{task.fields[detail]}", style="dim", markup=False, table_column=Column(**_DETAIL)),
                 console=self._console,
                 transient=False,
             )
@@ -136,6 +138,9 @@ class TerminalProgress:
             if self._depth == 0:
                 self._live.stop()
                 self._live = None
+            else:
+                # The bar around it goes on, and may have hundreds of stages inside.
+                self._live.remove_task(task)
 
     def notice(self, text: str) -> None:
         """Print one line above the bars."""

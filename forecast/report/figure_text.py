@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MAX_TITLE_LINES = 4
 """A name of thousands of characters is cut after these: the picture is there to be seen."""
-LABEL_CHARS = 34
-"""Of a line of an axis label; a panel of 3 inches holds it."""
+BESIDE, BELOW = 34, 46
+"""Letters in a line of a label beside or below a panel, which is 3 inches high and 4 wide."""
 _MARGIN = 0.97
 """Share of the canvas's width that a title or a legend may take."""
 
@@ -32,14 +32,14 @@ def figure_text(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def axis_label(metric: str, *, suffix: str = "") -> str:
-    """Return a metric's label with its unit, broken into lines that fit beside a panel.
+def axis_label(metric: str, *, chars: int = BESIDE, suffix: str = "") -> str:
+    """Return a metric's label with its unit, broken into lines that fit beside a panel, or below it.
 
     >>> axis_label("acc")
     'accuracy (%)'
     """
     known = BY_NAME.get(metric)
-    return wrapped((metric if known is None else known.axis) + suffix)
+    return wrapped((metric if known is None else known.axis) + suffix, chars=chars)
 
 
 def axis_scale(metric: str) -> float:
@@ -48,9 +48,9 @@ def axis_scale(metric: str) -> float:
     return 100.0 if known is not None and known.unit == "fraction" else 1.0
 
 
-def wrapped(label: str) -> str:
-    """Break a label into lines that fit beside or below a panel."""
-    return "\n".join(figure_text(line) for line in textwrap.wrap(label, LABEL_CHARS))
+def wrapped(label: str, *, chars: int = BELOW) -> str:
+    """Break a label into lines."""
+    return "\n".join(figure_text(line) for line in textwrap.wrap(label, chars, break_on_hyphens=False))
 
 
 def add_title(figure: Figure, *paragraphs: str, fontsize: float = 10) -> None:

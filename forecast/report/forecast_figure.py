@@ -14,7 +14,7 @@ from forecast.core.forecasts import Curve, Forecast
 from forecast.core.metrics import ACCURACY_METRICS, BY_NAME
 from forecast.core.observations import BoolArray, FloatArray, Ladder
 from forecast.report.figure_file import check_suffix, save_figure
-from forecast.report.figure_text import add_legend, add_title, axis_label, axis_scale, wrapped
+from forecast.report.figure_text import BELOW, add_legend, add_title, axis_label, axis_scale, wrapped
 
 # Okabe & Ito 2008 (https://jfly.uni-koeln.de/color/): told apart by the colour-blind, and in grey by lightness and shape.
 BLUE, VERMILION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#666666"
@@ -179,6 +179,6 @@ def _panel_of_nll(axes: Axes, ladder: Ladder, forecast: Forecast, curve: Curve, 
         _truth(axes, scale * float(held_out.metrics[metric][0]), 100 * float(held_out.metrics[estimate.metric][0]))
     if falls:
         axes.invert_xaxis()
-    axes.set_xlabel(axis_label(metric, suffix=", better to the right"))
+    axes.set_xlabel(axis_label(metric, chars=BELOW, suffix=", better to the right"))
     axes.set_ylabel(axis_label(estimate.metric))
     axes.grid(visible=True, alpha=0.25, linewidth=0.5)
