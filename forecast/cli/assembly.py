@@ -7,13 +7,14 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from forecast.cli import commands
-from forecast.core.errors import UsageError
+from forecast.core.errors import InputError, UsageError
 
 ORDER = (
     "demo",
@@ -38,6 +39,8 @@ ORDER = (
 """Order in `forecast --help`; a command that is not named here comes last."""
 _LARGEST = 2**63 - 1
 """What DuckDB's BIGINT, NumPy and PyTorch can hold."""
+_READ_AS_FILES = {"--db": "a results file", "--table": "a CSV or Parquet table"}
+"""Options that name one file, and what it should be."""
 
 
 class UnforeseenError(Exception):
@@ -75,22 +78,26 @@ def _leaves(command: Any) -> list[Any]:
 
 
 def _settle(parameter: Any) -> None:
-    """Show brackets in the help as they are, and refuse whole numbers that nothing behind it can hold."""
+    """Show brackets in the help as they are, and let values be checked that no command can do anything with."""
     from rich.markup import escape
 
     if getattr(parameter, "help", None):
         parameter.help = escape(parameter.help)
-    parameter.callback = _check_size(parameter.callback)
+    parameter.callback = _checked(parameter.callback)
 
 
-def _check_size(before: Callable[..., Any] | None) -> Callable[..., Any]:
+def _checked(own: Callable[..., Any] | None) -> Callable[..., Any]:
+    """Return a callback that checks a value, then hands it to the option's own callback."""
+
     def check(ctx: Any, parameter: Any, value: Any) -> Any:
-        for number in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(number, int) and abs(number) > _LARGEST:
-                raise UsageError(
-                    f"{parameter.opts[0]} is {number}", expected=f"a whole number of at most 64 bits, up to {_LARGEST}"
-                )
-        return value if before is None else before(ctx, parameter, value)
+        option = parameter.opts[0]
+        for entry in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(entry, int) and abs(entry) > _LARGEST:
+                raise UsageError(f"{option} is {entry}", expected=f"a whole number of at most 64 bits, up to {_LARGEST}")
+            if isinstance(entry, Path) and option in _READ_AS_FILES and entry.exists() and not entry.is_file():
+                kind = "a folder" if entry.is_dir() else "not a regular file"
+                raise InputError(f"{option} {entry} is {kind}", expected=_READ_AS_FILES[option])
+        return value if own is None else own(ctx, parameter, value)
 
     return check
 

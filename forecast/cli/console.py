@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,8 @@ from forecast.core.progress import Progress, SilentProgress, Stage
 
 _DETAIL: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis", "max_width": 40}
 """A long name behind a bar gives way to the bar."""
+_LINE_SECONDS = 60.0
+"""Between two lines of a stage in a log."""
 _FILE_WIDTH = 10_000
 """Columns where nobody's window ends: a table in a file or a pipe is as wide as its cells."""
 
@@ -97,7 +100,7 @@ class _AmountColumn(MofNCompleteColumn):
 
 
 class TerminalProgress:
-    """Bars on stderr, one below the other for nested stages; where stderr is no terminal, one line as a stage ends."""
+    """Bars on stderr, one below the other for nested stages."""
 
     def __init__(self) -> None:
         """Open no bar yet."""
@@ -147,9 +150,64 @@ class TerminalProgress:
         self._console.note(text)
 
 
+class _LineStage:
+    def __init__(self, console: PlainConsole, name: str, total: float | None, unit: str) -> None:
+        self._console, self._name, self._total, self._unit = console, name, total, unit
+        self._done, self._detail = 0.0, ""
+        self._started = self._said = time.monotonic()
+
+    def advance(self, amount: float = 1.0) -> None:
+        """Count, and say now and then how far it is."""
+        self._done += amount
+        if time.monotonic() - self._said >= _LINE_SECONDS:
+            self.say()
+
+    def describe(self, text: str) -> None:
+        """Keep the text for the next line."""
+        self._detail = text
+
+    def retotal(self, total: float) -> None:
+        """Correct the amount of work."""
+        self._total = total
+
+    def say(self, *, ended: bool = False) -> None:
+        """Print one line."""
+        self._said = time.monotonic()
+        amount = "" if self._total is None else f" {self._done:,.0f}/{self._total:,.0f} {self._unit}".rstrip()
+        detail = f" ({self._detail})" if self._detail and not ended else ""
+        self._console.say(f"{self._name}:{amount} after {self._said - self._started:,.0f} s{detail}")
+
+
+class LineProgress:
+    """Lines on stderr where that is a file or a pipe: one as a stage ends, and one a minute while it lasts."""
+
+    def __init__(self) -> None:
+        """Say nothing yet."""
+        self._console = stderr_console()
+        self._depth = 0
+
+    @contextmanager
+    def stage(self, name: str, total: float | None, unit: str = "") -> Iterator[Stage]:
+        """Say when the stage has ended, if it is not part of another; what failed says so itself."""
+        stage = _LineStage(self._console, name, total, unit)
+        self._depth += 1
+        try:
+            yield stage
+        finally:
+            self._depth -= 1
+        if self._depth == 0 and total != 0:
+            stage.say(ended=True)
+
+    def notice(self, text: str) -> None:
+        """Print one line."""
+        self._console.note(text)
+
+
 def open_progress(*, quiet: bool) -> Progress:
-    """Return bars, or nothing when the user asked for quiet."""
-    return SilentProgress() if quiet else TerminalProgress()
+    """Return bars, or lines where nobody watches, or nothing when the user asked for quiet."""
+    if quiet:
+        return SilentProgress()
+    return TerminalProgress() if stderr_console().is_terminal else LineProgress()
 
 
 def print_json(value: object) -> None:

@@ -16,6 +16,7 @@ from forecast.core.forecasts import Forecast, Target
 from forecast.core.metrics import ACCURACY_METRICS
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
+from forecast.forecasting.engine import check_question
 from forecast.forecasting.preparation import choose_metric
 from forecast.report.forecast_figure import draw_forecast
 from forecast.report.page import ReportContent, Section, render_page
@@ -61,7 +62,7 @@ def write_report(
 
     Raises:
         InputError: there is no such results file.
-        UsageError: an unknown task or family, a group whose tasks were not asked alike, or a target that is no positive number.
+        UsageError: an unknown task or family, a group whose tasks were not asked alike, or a target or level out of range.
         NotForecastableError: nothing is stored that has an accuracy.
     """
     progress = progress or SilentProgress()
@@ -69,6 +70,7 @@ def write_report(
         raise InputError(
             f"there is no {db}", expected="a results file", remedy="run `forecast eval` first, or name it with --db"
         )
+    check_question([], method="auto", level=level)
     for amount in flops:
         if not (math.isfinite(amount) and amount > 0):
             raise UsageError(f"--flops is {amount!r}", expected="a positive number of training FLOPs")
