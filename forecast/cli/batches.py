@@ -137,7 +137,7 @@ def _write_table(batches: Iterator[pa.RecordBatch], names: Sequence[str], stream
     for cells in rows:
         stream.write("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() + "\n")
     if more:
-        stderr_console().print(f"first {max_rows} rows; --max-rows shows more, --format csv|json|parquet all", highlight=False)
+        stderr_console().say(f"first {max_rows} rows; --max-rows shows more, --format csv|json|parquet all")
 
 
 def _table_cell(value: object) -> str:

@@ -51,10 +51,9 @@ def print_text_table(rows: Sequence[dict[str, object]]) -> None:
             str(row.get("tokens_computed") or ""),
         )
     stdout_console().print(table)
-    stdout_console().print(
+    stdout_console().say(
         "nll_per_token in nats; perplexity = exp(nll_per_token), per token of each checkpoint's own tokenizer: "
-        "across tokenizers compare bits_per_byte",
-        highlight=False,
+        "across tokenizers compare bits_per_byte"
     )
 
 

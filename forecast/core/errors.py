@@ -1,7 +1,7 @@
 """Errors a user can cause or repair, and the exit code each one stands for.
 
-The command line prints a `ForecastError` as one line and exits with its code; anything else is a defect of ours and keeps
-its traceback. A message names what was found, what was expected and what to do about it.
+The command line prints a `ForecastError` as one line and exits with its code; anything else is a defect of ours, whose type
+it names, with its traceback where that is asked for. A message names what was found, what was expected and what to do about it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from forecast.forecasting.sample import Points, Sample
 from forecast.forecasting.spread import spread_of
 from forecast.forecasting.targets import complete_target, target_points
 
-CURVE_POINTS = 60
+CURVE_POINTS = 300
+"""Enough that the bends at runs, which some members have, are drawn where they are."""
 BANDS = (0.5, 0.8, 0.9)
 
 
@@ -66,14 +67,15 @@ def _t(probability: float) -> float:
 
 
 def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, target: Target) -> ForecastCurves:
-    """Evaluate both steps and their composition from the smallest run to the target.
+    """Evaluate both steps and their composition from the smallest fitted checkpoint to the target.
 
     Between runs and target N and D follow the tokens per parameter of the target, where they are known.
     """
     sample = prepared.sample
     assert target.flops is not None
     top = max(float(sample.log_flops.max()), float(np.log(target.flops)))
-    x = np.linspace(float(sample.log_flops.min()), top, CURVE_POINTS)
+    # A row of the sample may stand for several checkpoints: the smallest of them lies below the first row.
+    x = np.linspace(np.log(prepared.min_flops), top, CURVE_POINTS)
     points = _path(x, ladder, target)
     by_member = predictive.ensemble.by_member(points)
     center = predictive.ensemble.combine(by_member)[0]
@@ -86,7 +88,9 @@ def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, targ
     spread = None if name is None else _log_spread(predictive, name, sample, points)
     if shown is None or values is None or spread is None:
         return ForecastCurves(nll_of_flops=None, accuracy_of_nll=None, accuracy_of_flops=accuracy)
-    grid = np.linspace(float(np.nanmin(values[0])), float(np.nanmax(values[0])), CURVE_POINTS)
+    at_runs = sample.nll.get(shown.nll_metric or "")
+    reached = values[0] if at_runs is None else np.concatenate([values[0], at_runs[0]])
+    grid = np.linspace(float(np.nanmin(reached)), float(np.nanmax(reached)), CURVE_POINTS)
     steps = shown.accuracy_of_nll(grid)
     return ForecastCurves(
         nll_of_flops=Curve(x=np.exp(x), y=values[0], bands=_in_logs(values[0], spread)),

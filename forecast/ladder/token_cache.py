@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -71,7 +72,7 @@ def build_cache(
     """Tokenise `corpus` unless that was done before; stops after the document that completes `needed_tokens` (None: all).
 
     Raises:
-        InputError: the corpus or the tokenizer cannot be read, or the end token is unknown.
+        InputError: the corpus or the tokenizer cannot be read, the corpus is empty, or the end token is unknown.
     """
     if not corpus.is_file():
         raise InputError(f"no corpus '{corpus}'", expected="a text or Parquet file", remedy="check the path")
@@ -140,6 +141,9 @@ def _write_tokens(
                 advance(len(ids))
             if not complete:
                 break
+    if n_documents == 0:
+        partial.unlink()
+        raise InputError(f"{corpus} holds no text", expected="at least one document", remedy="check the path")
     partial.replace(path)
     return n_tokens, n_documents, complete
 
@@ -165,7 +169,10 @@ def _encode_batches(
         for batch in batches:
             yield _encode(batch, str(tokenizer_file), end_id)
         return
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
+    # Deaf to Ctrl-C, which reaches the whole group: this process decides what it means.
+    deaf = (signal.SIGINT, signal.SIG_IGN)
+    context = get_context("spawn")
+    with ProcessPoolExecutor(max_workers=jobs, mp_context=context, initializer=signal.signal, initargs=deaf) as pool:
         waiting: list[Future[tuple[list[int], NDArray[np.uint32]]]] = []
         try:
             for batch in batches:

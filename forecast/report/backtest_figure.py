@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from forecast.core.observations import FloatArray
 from forecast.report.figure_file import check_suffix, save_figure
+from forecast.report.figure_text import add_legend, add_title, figure_text
 
 # Okabe & Ito 2008; shapes and dashes differ too, so that the lines are told apart in grey.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
@@ -52,7 +53,7 @@ def draw_backtest(
             100 * coverage[name],
             linestyle=DASHES[i % 4],
             linewidth=2.2 if name == "auto" else 1.2,
-            label=name,
+            label=figure_text(name),
             **style,
         )
     left.set_xscale("log")
@@ -66,6 +67,6 @@ def draw_backtest(
     right.set_ylabel("held-out runs inside the interval (%)")
     for axes in (left, right):
         axes.grid(visible=True, alpha=0.25, linewidth=0.5)
-    figure.suptitle(title, fontsize=10)
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    add_title(figure, title)
+    add_legend(figure, *right.get_legend_handles_labels())
     return save_figure(figure, path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +27,15 @@ def check_suffix(path: Path) -> None:
         raise UsageError(f"cannot draw '{path}'", expected="a file name ending in " + ", ".join(SUFFIXES))
 
 
+@contextmanager
+def without_font_warnings() -> Iterator[None]:
+    """Say nothing of a name in a script that the font lacks: it is drawn as boxes, and the rest of the picture is as good."""
+    with warnings.catch_warnings():
+        for message in ("Glyph .* missing from", "Matplotlib currently does not support .* natively"):
+            warnings.filterwarnings("ignore", message=message, category=UserWarning)
+        yield
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write the figure and return its path; an SVG carries no date and no random names, so that equal figures are equal files.
 
@@ -34,7 +46,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with rc_context({"svg.hashsalt": "forecast"}):
+        with rc_context({"svg.hashsalt": "forecast"}), without_font_warnings():
             figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}", remedy="name another file") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from matplotlib.figure import Figure
 
 from forecast.core.errors import UsageError
 from forecast.core.forecasts import Curve, Forecast
-from forecast.core.metrics import BY_NAME
+from forecast.core.metrics import ACCURACY_METRICS, BY_NAME
 from forecast.core.observations import BoolArray, FloatArray, Ladder
 from forecast.report.figure_file import check_suffix, save_figure
+from forecast.report.figure_text import BELOW, add_legend, add_title, axis_label, axis_scale, wrapped
 
 # Okabe & Ito 2008 (https://jfly.uni-koeln.de/color/): told apart by the colour-blind, and in grey by lightness and shape.
 BLUE, VERMILION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#666666"
@@ -44,20 +46,14 @@ def draw_forecast(ladder: Ladder, forecast: Forecast, path: Path, *, held_out: L
         _panel_of_flops(axes[0], ladder, forecast, curves.nll_of_flops, metric, held_out)
         _panel_of_nll(axes[1], ladder, forecast, curves.accuracy_of_nll, metric, held_out)
     _panel_of_flops(axes[-1], ladder, forecast, curves.accuracy_of_flops, forecast.accuracy.metric, held_out)
-    low, high = axes[-1].get_ylim()
-    axes[-1].set_ylim(low, high)
-    title = f"{forecast.task}, {forecast.family}: {forecast.target.name} forecast at {100 * forecast.accuracy.point:.1f} %"
-    title += f" ({forecast.level:.0%} interval {100 * forecast.accuracy.lo:.1f} to {100 * forecast.accuracy.hi:.1f})"
+    numbers = f"forecast {100 * forecast.accuracy.point:.1f} %"
+    numbers += f" ({forecast.level:.0%} interval {100 * forecast.accuracy.lo:.1f} to {100 * forecast.accuracy.hi:.1f})"
     if forecast.truth is not None:
-        title += f", measured {100 * forecast.truth:.1f} %"
-    figure.suptitle(title + f"\n{forecast.method}, {forecast.verdict.value}", fontsize=10)
-    handles, labels = axes[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8, frameon=False)
+        numbers += f", measured {100 * forecast.truth:.1f} %"
+    what = f"{forecast.task}, {forecast.family}: {forecast.target.name}"
+    add_title(figure, what, f"{numbers}; {forecast.method}, {forecast.verdict.value}")
+    add_legend(figure, *axes[-1].get_legend_handles_labels())
     return save_figure(figure, path)
-
-
-def _scale(metric: str) -> float:
-    return 100.0 if BY_NAME[metric].unit == "fraction" else 1.0
 
 
 def _fan(axes: Axes, curve: Curve, scale: float) -> None:
@@ -79,7 +75,7 @@ def _fan(axes: Axes, curve: Curve, scale: float) -> None:
 def _errors(ladder: Ladder, metric: str) -> FloatArray:
     if metric in ladder.sems:
         return ladder.sems[metric]
-    if BY_NAME[metric].is_accuracy and ladder.n_items is not None:
+    if metric in ACCURACY_METRICS and ladder.n_items is not None:
         y = ladder.metrics[metric]
         return np.sqrt(np.clip(y * (1 - y), 0, None) / ladder.n_items)
     return np.full(len(ladder), np.nan)
@@ -137,16 +133,17 @@ def _target(axes: Axes, x: float, point: float, lo: float, hi: float, level: flo
 
 def _truth(axes: Axes, x: float, y: float) -> None:
     if np.isfinite(x) and np.isfinite(y):
-        axes.plot([x], [y], "*", color=BLACK, markersize=10, markeredgecolor="white", label="measured (held out)", zorder=7)
+        # Above the forecast's diamond, which a good forecast would hide it under.
+        axes.plot([x], [y], "*", color=BLACK, markersize=12, markeredgecolor="white", label="measured (held out)", zorder=9)
 
 
 def _chance(axes: Axes, ladder: Ladder, metric: str) -> None:
-    if BY_NAME[metric].is_accuracy and np.isfinite(ladder.chance):
+    if metric in ACCURACY_METRICS and np.isfinite(ladder.chance):
         axes.axhline(100 * ladder.chance, color=GREY, linestyle=":", linewidth=1.2, label="chance", zorder=0)
 
 
 def _panel_of_flops(axes: Axes, ladder: Ladder, forecast: Forecast, curve: Curve, metric: str, held_out: Ladder | None) -> None:
-    scale = _scale(metric)
+    scale = axis_scale(metric)
     estimate = forecast.accuracy if metric == forecast.accuracy.metric else forecast.nll
     assert estimate is not None
     top = forecast.target.flops or forecast.fitted_on.max_flops
@@ -161,25 +158,27 @@ def _panel_of_flops(axes: Axes, ladder: Ladder, forecast: Forecast, curve: Curve
     if held_out is not None and metric in held_out.metrics:
         _truth(axes, float(held_out.flops[0]), scale * float(held_out.metrics[metric][0]))
     axes.set_xscale("log")
-    axes.set_xlabel(f"training compute (FLOPs, {ladder.flops_convention})")
-    axes.set_ylabel(BY_NAME[metric].axis)
+    axes.set_xlabel(wrapped(f"training compute (FLOPs, {ladder.flops_convention})"))
+    axes.set_ylabel(axis_label(metric))
     axes.grid(visible=True, which="major", alpha=0.25, linewidth=0.5)
 
 
 def _panel_of_nll(axes: Axes, ladder: Ladder, forecast: Forecast, curve: Curve, metric: str, held_out: Ladder | None) -> None:
     assert forecast.nll is not None
-    reached = ladder.metrics[metric]
-    best, target = float(np.nanmin(reached)), forecast.nll.point
-    if target < best:
-        axes.axvspan(target, best, color=GREY, alpha=0.10, linewidth=0, zorder=0)
-    _fan(axes, curve, 100.0)
-    _data(axes, reached, ladder, forecast.accuracy.metric, 100.0)
+    falls = metric not in BY_NAME or BY_NAME[metric].falls
+    scale, reached = axis_scale(metric), ladder.metrics[metric]
+    best, target = float(np.nanmin(reached) if falls else np.nanmax(reached)), forecast.nll.point
+    if target < best if falls else target > best:
+        axes.axvspan(scale * target, scale * best, color=GREY, alpha=0.10, linewidth=0, zorder=0)
+    _fan(axes, replace(curve, x=scale * curve.x), 100.0)
+    _data(axes, scale * reached, ladder, forecast.accuracy.metric, 100.0)
     _chance(axes, ladder, forecast.accuracy.metric)
     estimate = forecast.accuracy
-    _target(axes, target, 100 * estimate.point, 100 * estimate.lo, 100 * estimate.hi, forecast.level)
+    _target(axes, scale * target, 100 * estimate.point, 100 * estimate.lo, 100 * estimate.hi, forecast.level)
     if held_out is not None and metric in held_out.metrics:
-        _truth(axes, float(held_out.metrics[metric][0]), 100 * float(held_out.metrics[estimate.metric][0]))
-    axes.invert_xaxis()
-    axes.set_xlabel(BY_NAME[metric].axis + ", better to the right")
-    axes.set_ylabel(BY_NAME[estimate.metric].axis)
+        _truth(axes, scale * float(held_out.metrics[metric][0]), 100 * float(held_out.metrics[estimate.metric][0]))
+    if falls:
+        axes.invert_xaxis()
+    axes.set_xlabel(axis_label(metric, chars=BELOW, suffix=", better to the right"))
+    axes.set_ylabel(axis_label(estimate.metric))
     axes.grid(visible=True, alpha=0.25, linewidth=0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from forecast.core.forecasts import Forecast, IntervalEstimate, Verdict
 
@@ -27,7 +28,7 @@ def forecast_table(forecasts: Sequence[Forecast]) -> Table:
     table.add_column("verdict")
     for forecast in forecasts:
         accuracy = forecast.accuracy
-        cells = [
+        cells: list[str | Text] = [
             forecast.task,
             accuracy.metric,
             "?" if forecast.num_fewshot is None else str(forecast.num_fewshot),
@@ -40,7 +41,7 @@ def forecast_table(forecasts: Sequence[Forecast]) -> Table:
         ]
         if known:
             cells.append("" if forecast.truth is None else f"{100 * forecast.truth:.1f}")
-        cells.append(f"[{_COLOURS[forecast.verdict]}]{forecast.verdict.value}[/]")
+        cells.append(Text(forecast.verdict.value, style=_COLOURS[forecast.verdict]))
         table.add_row(*cells)
     return table
 

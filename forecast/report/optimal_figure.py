@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from forecast.laws.envelope import Envelope
 from forecast.laws.isoflop import Parabola
 from forecast.laws.optimal import Frontier, TrainingRuns
 from forecast.report.figure_file import check_suffix, save_figure
+from forecast.report.figure_text import add_legend_below, axis_label, figure_text
+
+DASHES = ("-", "--", "-.", ":")
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +41,7 @@ def draw_optimal(
     check_suffix(path)
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(16.5, 4.8), layout="constrained")
+    figure = Figure(figsize=(16.5, 5.4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     _draw_parabolas(left, parabolas, metric)
     _draw_envelope(middle, envelope, metric)
@@ -46,7 +50,7 @@ def draw_optimal(
 
 
 def _missing(axes: Axes, title: str, why: str) -> None:
-    axes.set_title(title)
+    axes.set_title(title, fontsize=11)
     axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes, wrap=True)
     axes.set_axis_off()
 
@@ -68,10 +72,10 @@ def _draw_parabolas(axes: Axes, parabolas: Sequence[Parabola], metric: str) -> N
         if parabola.inside:
             axes.plot(np.exp(parabola.centre), parabola.floor, "*", ms=11, color=colour, mec="black", mew=0.6)
     axes.set_xscale("log")
-    axes.set_xlabel("parameters" if _is_size(parabolas[0]) else "training tokens")
-    axes.set_ylabel(metric)
-    axes.set_title(title)
-    axes.legend(title="FLOPs", fontsize=7, title_fontsize=8)
+    axes.set_xlabel("size (parameters)" if _is_size(parabolas[0]) else "training data (tokens)")
+    axes.set_ylabel(axis_label(metric))
+    axes.set_title(title, fontsize=11)
+    add_legend_below(axes, columns=4, title="budget (FLOPs)")
 
 
 def _is_size(parabola: Parabola) -> bool:
@@ -93,10 +97,10 @@ def _draw_envelope(axes: Axes, envelope: Envelope | None, metric: str) -> None:
         axes.plot(np.exp(curve.log_c), curve.loss, color=colour, lw=0.9, alpha=0.8)
     axes.plot(envelope.flops, envelope.loss, color="black", lw=2.0, label="envelope")
     axes.set_xscale("log")
-    axes.set_xlabel("training FLOPs")
-    axes.set_ylabel(metric)
-    axes.set_title(f"{title}: {order[0].params:.2g} to {order[-1].params:.2g} parameters")
-    axes.legend()
+    axes.set_xlabel("training compute (FLOPs)")
+    axes.set_ylabel(axis_label(metric))
+    axes.set_title(f"{title}\n{order[0].params:.2g} to {order[-1].params:.2g} parameters", fontsize=11)
+    add_legend_below(axes, columns=1, fontsize=8)
 
 
 def _draw_contours(
@@ -116,13 +120,14 @@ def _draw_contours(
         axes.clabel(lines, fontsize=6, fmt="%.3g")
     axes.scatter(runs.flops, runs.params, c=runs.loss, s=9, cmap="viridis", zorder=2)
     span = np.geomspace(low, top * 2, 60)
-    for frontier in frontiers:
-        axes.plot(span, [frontier.params(c) for c in span], lw=1.6, label=f"{frontier.approach}: C^{frontier.a:.2f}")
+    for frontier, dashes in zip(frontiers, itertools.cycle(DASHES)):
+        # Two approaches often agree: the dashes of one let the other be seen.
+        axes.plot(span, [frontier.params(c) for c in span], lw=1.6, ls=dashes, label=f"{frontier.approach}: C^{frontier.a:.2f}")
     for budget in budgets:
         axes.axvline(budget, color="grey", ls=":", lw=0.9)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("training FLOPs")
-    axes.set_ylabel("parameters")
-    axes.set_title(f"Optimal size; contours: fitted {metric}")
-    axes.legend(fontsize=7, loc="upper left")
+    axes.set_xlabel("training compute (FLOPs)")
+    axes.set_ylabel("size (parameters)")
+    axes.set_title(f"Optimal size; contours: fitted {figure_text(metric)}", fontsize=11)
+    add_legend_below(axes, columns=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from forecast.core.forecasts import Forecast
+from forecast.core.printable import printable
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 
@@ -82,12 +83,25 @@ def _scientific(number: float | None) -> str:
     return Markup("{:.1f}&thinsp;×&thinsp;10<sup>{}</sup>").format(mantissa, exponent)
 
 
-def _anchor(section: Section) -> str:
-    return "s-" + "".join(c if c.isalnum() else "-" for c in f"{section.family}-{section.task}")
+def _anchors(sections: Sequence[Section]) -> dict[int, str]:
+    """Return a name for each section's place, by its identity; different names may look alike once only letters are left."""
+    names = ("".join(c if c.isalnum() else "-" for c in f"{section.family}-{section.task}") for section in sections)
+    return {id(section): f"s{i}-{name}" for i, (section, name) in enumerate(zip(sections, names, strict=True), start=1)}
+
+
+def _shown(value: object) -> object:
+    """Show names as they are: no character that turns the writing direction, none that HTML cannot hold."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def render_page(content: ReportContent) -> str:
     """Return the report as one HTML document with its style and figures inside; nothing in it is fetched."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": _percent, "scientific": _scientific, "anchor": _anchor, "svg": Markup}
+    environment = Environment(autoescape=True, finalize=_shown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    anchors = _anchors(content.sections)
+    environment.filters |= {
+        "percent": _percent,
+        "scientific": _scientific,
+        "anchor": lambda section: anchors[id(section)],
+        "svg": Markup,
+    }
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(content=content)

@@ -17,6 +17,7 @@ from forecast.core.metrics import ACCURACY_METRICS
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.scale import check_scale
+from forecast.forecasting.engine import check_question
 from forecast.forecasting.preparation import choose_metric
 from forecast.report.forecast_figure import draw_forecast
 from forecast.report.page import ReportContent, Section, render_page
@@ -65,7 +66,7 @@ def write_report(
 
     Raises:
         InputError: there is no such results file.
-        UsageError: an unknown task or family, a group whose tasks were not asked alike, or a target that is no positive number.
+        UsageError: an unknown task or family, a group whose tasks were not asked alike, or a target or level out of range.
         NotForecastableError: nothing is stored that has an accuracy.
     """
     progress = progress or SilentProgress()
@@ -73,6 +74,7 @@ def write_report(
         raise InputError(
             f"there is no {db}", expected="a results file", remedy="run `forecast eval` first, or name it with --db"
         )
+    check_question([], method="auto", level=level)
     for amount in flops:
         check_scale("--flops", flops=amount)
     Wanted(tasks=tasks, num_fewshot=num_fewshot, chance=chance)
@@ -97,7 +99,7 @@ def write_report(
             stage.describe(family)
             own = [ladder for ladder in ladders if ladder.family == family]
             siblings = stored_siblings(db, family, {ladder.task: ladder for ladder in own}, num_fewshot)
-            sections += _sections(own, siblings, flops, level=level, seed=seed)
+            sections += _sections(own, siblings, flops, level=level, seed=seed, progress=progress)
             stage.advance(len(own))
     content = ReportContent(
         title="Capability forecasts",
@@ -140,7 +142,13 @@ def _named(ladders: Sequence[Ladder], tasks: Sequence[str], num_fewshot: int | N
 
 
 def _sections(
-    ladders: Sequence[Ladder], siblings: Sequence[Ladder], flops: Sequence[float], *, level: float, seed: int
+    ladders: Sequence[Ladder],
+    siblings: Sequence[Ladder],
+    flops: Sequence[float],
+    *,
+    level: float,
+    seed: int,
+    progress: Progress,
 ) -> list[Section]:
     """One section per task of a family; they share the scale of their intervals, as in `predict`."""
     largest = {ladder.task: _largest(ladder) for ladder in ladders}
@@ -154,8 +162,8 @@ def _sections(
         for ladder in ladders
         if (row := largest[ladder.task]) is not None and len(set(ladder.model)) > 3
     ]
-    forecasts, failed = predict_ladders(ahead, siblings=siblings, level=level, seed=seed)
-    checks, _ = predict_ladders(check, siblings=siblings, level=level, seed=seed)
+    forecasts, failed = predict_ladders(ahead, siblings=siblings, level=level, seed=seed, progress=progress)
+    checks, _ = predict_ladders(check, siblings=siblings, level=level, seed=seed, progress=progress)
     unknown = NotForecastableError("no checkpoint has both known training FLOPs and an accuracy")
     reasons = failed | {task: unknown for task, row in largest.items() if row is None}
     return [

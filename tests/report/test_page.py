@@ -87,6 +87,19 @@ def test_nothing_is_fetched_and_names_are_escaped() -> None:
     assert "@import" not in page
 
 
+def test_control_characters_are_shown_and_not_obeyed() -> None:
+    page = make_page(make_section(family="a\u202eb\x1b[31m\x00 \udcff 模型 😀"))
+    assert r"a\u202eb\x1b[31m\x00 \udcff 模型 😀" in page
+    page.encode("utf-8")
+
+
+def test_sections_with_names_that_look_alike_have_places_of_their_own() -> None:
+    page = make_page(make_section(family="a b"), make_section(family="a-b"), make_section(family="a/b"))
+    places = re.findall(r'id="([^"]+)"', page)
+    assert len(set(places)) == len(places)
+    assert set(re.findall(r'href="#([^"]+)"', page)) == set(places)
+
+
 def test_every_tag_is_closed() -> None:
     open_tags: list[str] = []
     void = {"meta", "br"}

@@ -63,17 +63,17 @@ def backtest(
         seed=seed,
         progress=open_progress(quiet=quiet or json),
     )
+    if plot is not None:
+        draw_report(report, plot)
+        if not (quiet or json):
+            stderr_console().say(f"drawn: {plot}")
     if json:
         print_json(_plain(report))
     else:
         console = stdout_console()
         console.print(_table(report))
         for line in (*_measures(report), *report.warnings):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if plot is not None:
-        draw_report(report, plot)
-        if not (quiet or json):
-            stderr_console().print(f"drawn: {plot}", highlight=False, soft_wrap=True)
+            console.say(line)
 
 
 def _measures(report: BacktestReport) -> list[str]:

@@ -44,23 +44,24 @@ def compare(
     from forecast.workflows.options import parse_assignments
 
     progress = open_progress(quiet=quiet or json)
-    found = compare_families(
-        table or db,
-        family_a,
-        family_b,
-        Selection(
-            task=task,
-            where=parse_assignments(where or [], "--where"),
-            finals_only=not all_checkpoints,
-            num_fewshot=num_fewshot,
-        ),
-        metric=metric,
-        at=at,
-        level=level,
-        replicates=bootstrap,
-        seed=seed,
-        notice=progress.notice,
-    )
+    with progress.stage("comparing", None):
+        found = compare_families(
+            table or db,
+            family_a,
+            family_b,
+            Selection(
+                task=task,
+                where=parse_assignments(where or [], "--where"),
+                finals_only=not all_checkpoints,
+                num_fewshot=num_fewshot,
+            ),
+            metric=metric,
+            at=at,
+            level=level,
+            replicates=bootstrap,
+            seed=seed,
+            notice=progress.notice,
+        )
     if json:
         print_json(found)
         return
@@ -68,7 +69,6 @@ def compare(
 
 
 def _print(found: Comparison) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from forecast.cli.console import stdout_console
@@ -78,16 +78,12 @@ def _print(found: Comparison) -> None:
     alike = "" if found.matched_at is None else f" at {found.matched_at:.3g} tokens per parameter"
     shots = "" if found.num_fewshot is None else f" ({found.num_fewshot} shots)"
     chance = "" if found.chance is None else f", chance {found.chance:.3g},"
-    console.print(
-        f"{escape(found.family_b)} needs [bold]{found.gain.ratio:.3g}[/] times the compute of {escape(found.family_a)} "
+    console.say(
+        f"{found.family_b} needs {found.gain.ratio:.3g} times the compute of {found.family_a} "
         f"({percent}: {found.gain.lo:.3g} to {found.gain.hi:.3g}) for {found.metric} {found.gain.level:.4g}{chance} on "
-        f"{escape(found.task)}{shots}{alike}: {escape(found.verdict)}",
-        highlight=False,
-        soft_wrap=True,
+        f"{found.task}{shots}{alike}: {found.verdict}"
     )
-    table = Table(
-        found.metric, f"FLOPs of {escape(found.family_a)}", f"FLOPs of {escape(found.family_b)}", f"ratio ({percent})"
-    )
+    table = Table(found.metric, f"FLOPs of {found.family_a}", f"FLOPs of {found.family_b}", f"ratio ({percent})")
     for gain in found.along:
         table.add_row(
             f"{gain.level:.4g}",
@@ -95,20 +91,17 @@ def _print(found: Comparison) -> None:
             f"{gain.flops_b:.3g}",
             f"{gain.ratio:.3g} ({gain.lo:.3g} to {gain.hi:.3g})",
         )
-    console.print(table, highlight=False)
-    console.print(
-        f"law: {found.law}; common range {found.common_low:.4g} to {found.common_high:.4g}; FLOPs: {found.flops_convention}",
-        highlight=False,
+    console.print(table)
+    console.say(
+        f"law: {found.law}; common range {found.common_low:.4g} to {found.common_high:.4g}; FLOPs: {found.flops_convention}"
     )
     if found.compute_only is not None:
         only, a, b = found.compute_only, found.tokens_per_param_a, found.tokens_per_param_b
         assert a is not None
         assert b is not None
-        console.print(
+        console.say(
             f"By compute alone, over runs of {a.low:.3g} to {a.high:.3g} and {b.low:.3g} to {b.high:.3g} tokens per parameter,"
-            f" the ratio is {only.ratio:.3g} ({only.lo:.3g} to {only.hi:.3g}): training length counts as efficiency there.",
-            highlight=False,
-            soft_wrap=True,
+            f" the ratio is {only.ratio:.3g} ({only.lo:.3g} to {only.hi:.3g}): training length counts as efficiency there."
         )
     for warning in found.warnings:
-        console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False, soft_wrap=True)
+        console.note(warning)

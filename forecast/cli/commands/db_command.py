@@ -33,7 +33,7 @@ def info(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOptio
         return
     for name, value in asdict(found).items():
         text = f"{value:,}" if isinstance(value, int) else str(value)
-        stdout_console().print(f"{name.replace('_', ' '):<22} {text}", highlight=False, soft_wrap=True)
+        stdout_console().say(f"{name.replace('_', ' '):<22} {text}")
 
 
 def check(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOption = False) -> None:
@@ -47,7 +47,7 @@ def check(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOpti
         print_json({"ok": not problems, "problems": problems})
     else:
         for sentence in problems or ["everything is in order"]:
-            stdout_console().print(sentence, highlight=False, soft_wrap=True)
+            stdout_console().say(sentence)
     if problems:
         raise typer.Exit(EXIT_RUNTIME)
 
@@ -61,7 +61,7 @@ def compact(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOp
     if json:
         print_json({"bytes_before": before, "bytes_after": after})
     else:
-        stdout_console().print(f"{before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB now", highlight=False)
+        stdout_console().say(f"{before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB now")
 
 
 def merge(
@@ -78,4 +78,4 @@ def merge(
     if json:
         print_json({"item_scores_added": added})
     else:
-        stdout_console().print(f"{added:,} item results added", highlight=False)
+        stdout_console().say(f"{added:,} item results added")

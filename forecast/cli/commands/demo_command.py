@@ -9,6 +9,7 @@ import typer
 
 from forecast.cli.console import open_progress, print_json, stdout_console
 from forecast.cli.options import JsonOption, QuietOption, SeedOption
+from forecast.cli.outputs import check_folder
 
 if TYPE_CHECKING:
     from forecast.workflows.demo import DemoResult
@@ -20,9 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo_command(
-    folder: Annotated[Path, typer.Option("--folder", help="Receives world, checkpoints, results and plot.")] = Path(
-        "forecast-demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option("--folder", callback=check_folder, help="Folder for the world, checkpoints, results and plot.")
+    ] = Path("forecast-demo"),
     seed: SeedOption = 0,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
@@ -96,5 +97,6 @@ def _print_result(result: DemoResult) -> None:
     )
     console.print(compared)
     for sentence in (*forecast.reasons, *forecast.warnings):
-        console.print(f"  {sentence}", soft_wrap=True)
-    console.print(f"plot: {result.plot}\nresults: {result.db}   (forecast sql --db {result.db})", soft_wrap=True)
+        console.say(f"  {sentence}")
+    console.say(f"plot: {result.plot}")
+    console.say(f"results: {result.db}   (forecast sql --db {result.db})")

@@ -31,4 +31,4 @@ def export_command(
     if json:
         print_json({"format": form, "files": [str(path) for path in files]})
     else:
-        stdout_console().print(f"{len(files)} files under {destination}", highlight=False, soft_wrap=True)
+        stdout_console().say(f"{len(files)} files under {destination}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forecast.cli.console import print_json, stdout_console
+from forecast.cli.console import print_json, stdout_console, styled
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ def _print_family(entry: FamilyOverview) -> None:
     from rich.table import Table
 
     console = stdout_console()
-    console.print(f"[bold]{entry.title}[/]  ({entry.family})", highlight=False)
+    console.say(styled(entry.title, "bold"), f" ({entry.family})")
     if entry.description:
-        console.print(entry.description, highlight=False)
+        console.say(" ".join(entry.description.split()))
     for key, fact in entry.facts.items():
-        console.print(f"  {key.replace('_', ' ')}: {fact.value}  [dim]{fact.source}[/]", highlight=False, soft_wrap=True)
-    console.print(f"  FLOPs convention: {entry.flops_convention}", highlight=False)
+        console.say(f"  {key.replace('_', ' ')}: {fact.value} ", styled(fact.source, "dim"))
+    console.say(f"  FLOPs convention: {entry.flops_convention}")
     with_subsets = any(model.subset for model in entry.models)
     table = Table("model", "size", *(["subset"] if with_subsets else []), "params", "non-embedding", "tokens")
     for heading in ("FLOPs", "checkpoints", "scored", "tasks scored"):
@@ -81,7 +81,7 @@ def _print_family(entry: FamilyOverview) -> None:
         table.add_row(*cells)
     console.print(table)
     if entry.in_house and not entry.checkpoints:
-        console.print(f"nothing is trained yet: forecast train {entry.family}")
+        console.say(f"nothing is trained yet: forecast train {entry.family}")
 
 
 def _size_range(entry: FamilyOverview) -> str:

@@ -68,7 +68,7 @@ def _print_table(report: FetchReport, *, dry_run: bool) -> None:
     stdout_console().print(table)
     folders = {str(Path(row.folder)) for row in report.checkpoints if row.folder}
     if len(folders) == 1:
-        stdout_console().print(f"in {folders.pop()}", soft_wrap=True)
+        stdout_console().say(f"in {folders.pop()}")
 
 
 def show_bytes(count: int) -> str:

@@ -84,7 +84,8 @@ def fit(
         replicates=bootstrap,
         seed=seed,
     )
-    report, _ = fit_law(table or db, selection, request, notice=progress.notice)
+    with progress.stage("fitting", None):
+        report, _ = fit_law(table or db, selection, request, notice=progress.notice)
     if json:
         print_json(report)
         return
@@ -93,7 +94,6 @@ def fit(
 
 def _list_laws(json: bool) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     from forecast.cli.console import print_json, stdout_console
     from forecast.laws import list_laws
@@ -118,53 +118,46 @@ def _list_laws(json: bool) -> None:
         return
     table = Table("law", "formula", "predicts", "source", title="Laws: forecast fit LAW")
     for law in laws:
-        # Text, for formulas hold brackets that would be read as markup.
-        table.add_row(*(Text(cell) for cell in (law.name, law.formula, law.output, law.reference)))
-    stdout_console().print(table, highlight=False)
+        table.add_row(law.name, law.formula, law.output, law.reference)
+    stdout_console().print(table)
 
 
 def _print(report: FitReport) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    from forecast.cli.console import stdout_console
+    from forecast.cli.console import stdout_console, styled
 
     console = stdout_console()
     where = " on ".join(part for part in (report.family, report.task) if part) or report.source
-    console.print(f"[bold]{escape(report.title)}[/]: {escape(report.formula)}", highlight=False)
+    console.say(styled(report.title, "bold"), report.formula)
     inputs = ", ".join(name if name == column else f"{name} = {column}" for name, column in report.x.items())
     asked = "" if report.num_fewshot is None else f" ({report.num_fewshot} shots)"
     chance = "" if report.chance is None else f", chance {report.chance:.3g}"
-    console.print(
-        f"{escape(where)}{asked}: {report.y}{chance} of {inputs}; {report.n_rows} rows of {report.n_runs} runs; {report.loss}, "
-        f"{report.space} residuals; FLOPs: {report.flops_convention}",
-        highlight=False,
+    console.say(
+        f"{where}{asked}: {report.y}{chance} of {inputs}; {report.n_rows} rows of {report.n_runs} runs; {report.loss}, "
+        f"{report.space} residuals; FLOPs: {report.flops_convention}"
     )
     percent = f"{100 * report.level:g} %"
     table = Table("parameter", "value", "standard error", f"{percent} interval", "meaning")
     for constant in report.constants:
         if constant.value is None:
-            table.add_row(constant.name, "[yellow]not identified[/]", "", "", escape(constant.meaning))
+            table.add_row(constant.name, styled("not identified", "yellow"), "", "", constant.meaning)
             continue
         interval = "" if constant.role == "fixed" else f"{_show(constant.lo)} to {_show(constant.hi)}"
         error = constant.role if constant.role == "fixed" else _show(constant.standard_error)
-        table.add_row(constant.name, _show(constant.value), error, interval, escape(constant.meaning))
-    console.print(table, highlight=False)
+        table.add_row(constant.name, _show(constant.value), error, interval, constant.meaning)
+    console.print(table)
     for name, value in report.extra.items():
-        console.print(f"{name} = {value:.4g}", highlight=False)
-    why = "" if report.status == "ok" else f" ({escape(report.message)})"
+        console.say(f"{name} = {value:.4g}")
+    why = "" if report.status == "ok" else f" ({report.message})"
     scatter = "" if report.residual_sd is None else f"; residual sd {report.residual_sd:.3g}"
-    console.print(
+    console.say(
         f"status: {report.status}{why}; objective {report.objective:.7g}; {report.starts_agreed} of {report.starts} "
-        f"starts agree; {report.iterations} steps{scatter}",
-        highlight=False,
-        soft_wrap=True,
+        f"starts agree; {report.iterations} steps{scatter}"
     )
-    console.print(
-        f"errors: {report.uncertainty}. Source of the law: {escape(report.reference)}", highlight=False, soft_wrap=True
-    )
+    console.say(f"errors: {report.uncertainty}. Source of the law: {report.reference}")
     for warning in report.warnings:
-        console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False, soft_wrap=True)
+        console.note(warning)
 
 
 def _show(value: float | None) -> str:

@@ -41,19 +41,17 @@ def import_command(
         report.raise_if_partial()
         return
     if report.exports:
-        stdout_console().print(f"{report.exports} exports: {report.items_merged:,} item results added", highlight=False)
+        stdout_console().say(f"{report.exports} exports: {report.items_merged:,} item results added")
     if report.files:
-        stdout_console().print(
+        stdout_console().say(
             f"{report.files} files: {report.runs} runs with {report.items} items, "
-            f"{report.observations} observations without items",
-            highlight=False,
+            f"{report.observations} observations without items"
         )
     if report.observations:
-        stdout_console().print(
+        stdout_console().say(
             f"observations: {report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, "
-            f"{report.removed} removed",
-            highlight=False,
+            f"{report.removed} removed"
         )
     if report.disagreements:
-        stdout_console().print(f"{len(report.disagreements)} aggregates disagree with their samples", highlight=False)
+        stdout_console().say(f"{len(report.disagreements)} aggregates disagree with their samples")
     report.raise_if_partial()

@@ -54,18 +54,19 @@ def optimal(
     if published and plot is not None:
         raise UsageError("there are no runs to draw with --published", remedy="leave out --plot")
     progress = open_progress(quiet=quiet or json)
-    report, drawing = find_optimum(
-        None if published else table or db,
-        Selection(family=family, task=task, where=parse_assignments(where or [], "--where")),
-        flops,
-        approaches=approach or APPROACHES,
-        metric=metric,
-        convention=flops_convention,
-        level=level,
-        replicates=bootstrap,
-        seed=seed,
-        notice=progress.notice,
-    )
+    with progress.stage("fitting", None):
+        report, drawing = find_optimum(
+            None if published else table or db,
+            Selection(family=family, task=task, where=parse_assignments(where or [], "--where")),
+            flops,
+            approaches=approach or APPROACHES,
+            metric=metric,
+            convention=flops_convention,
+            level=level,
+            replicates=bootstrap,
+            seed=seed,
+            notice=progress.notice,
+        )
     if plot is not None:
         _draw(drawing, plot, flops)
     if json:
@@ -91,19 +92,16 @@ def _draw(drawing: OptimalDrawing, path: Path, budgets: list[float]) -> None:
 
 
 def _print(report: OptimalReport) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    from forecast.cli.console import stdout_console
+    from forecast.cli.console import stdout_console, styled
 
     console = stdout_console()
     if report.n_runs:
-        console.print(
-            f"{escape(report.family)} on {escape(report.task)}: {report.metric} of {report.n_runs} runs, "
+        console.say(
+            f"{report.family} on {report.task}: {report.metric} of {report.n_runs} runs, "
             f"{report.min_flops:.3g} to {report.max_flops:.3g} FLOPs ({report.flops_convention}); "
-            f"N counts {report.params_kind} parameters",
-            highlight=False,
-            soft_wrap=True,
+            f"N counts {report.params_kind} parameters"
         )
     percent = f"{100 * report.level:g} %"
     table = Table("FLOPs", "approach", f"parameters ({percent})", f"tokens ({percent})", "tokens / parameter", "N ~ C^a")
@@ -111,18 +109,18 @@ def _print(report: OptimalReport) -> None:
         beyond = f" (10^{entry.extrapolates:.1f} beyond)" if entry.extrapolates > 0 else ""
         table.add_row(
             f"{entry.flops:.3g}{beyond}",
-            escape(entry.approach),
+            entry.approach,
             _span(entry.params, entry.params_lo, entry.params_hi),
             _span(entry.tokens, entry.tokens_lo, entry.tokens_hi),
             _span(entry.tokens_per_param, entry.tokens_per_param_lo, entry.tokens_per_param_hi),
             _span(entry.a, entry.a_lo, entry.a_hi),
         )
-    console.print(table, highlight=False)
+    console.print(table)
     seen = dict.fromkeys((entry.approach, note) for entry in report.allocations for note in entry.notes)
     for approach, note in seen:
-        console.print(f"[dim]{escape(approach)}: {escape(note)}[/]", highlight=False, soft_wrap=True)
+        console.say(styled(f"{approach}: {note}", "dim"))
     for failure in report.failures:
-        console.print(f"[yellow]not used:[/] {escape(failure)}", highlight=False, soft_wrap=True)
+        console.note(failure, label="not used:")
 
 
 def _span(value: float, lo: float | None, hi: float | None) -> str:

@@ -53,22 +53,23 @@ def plan(
     if table is not None and db is not None:
         raise UsageError("both --table and --db are given", expected="one source of runs")
     progress = open_progress(quiet=quiet or json)
-    found = make_plan(
-        table or db,
-        Selection(family=family, task=task, where=parse_assignments(where or [], "--where")),
-        PlanRequest(
-            target_flops=flops,
-            fraction=fraction,
-            rungs=rungs,
-            tokens_per_param=tokens_per_param,
-            n_ctx=n_ctx,
-            flops_per_second=flops_per_second,
-            next_budget=next_budget,
-            seed=seed,
-        ),
-        metric=metric,
-        notice=progress.notice,
-    )
+    with progress.stage("planning", None):
+        found = make_plan(
+            table or db,
+            Selection(family=family, task=task, where=parse_assignments(where or [], "--where")),
+            PlanRequest(
+                target_flops=flops,
+                fraction=fraction,
+                rungs=rungs,
+                tokens_per_param=tokens_per_param,
+                n_ctx=n_ctx,
+                flops_per_second=flops_per_second,
+                next_budget=next_budget,
+                seed=seed,
+            ),
+            metric=metric,
+            notice=progress.notice,
+        )
     if json:
         print_json(found)
         return
@@ -76,16 +77,14 @@ def plan(
 
 
 def _print(plan: Plan) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from forecast.cli.console import stdout_console
 
     console = stdout_console()
-    console.print(
+    console.say(
         f"Target: {plan.target_flops:.3g} FLOPs, {plan.target_params:.3g} parameters on {plan.target_tokens:.3g} tokens; "
-        f"ladder: {plan.ladder_flops:.3g} FLOPs ({100 * plan.fraction:g} %)",
-        highlight=False,
+        f"ladder: {plan.ladder_flops:.3g} FLOPs ({100 * plan.fraction:g} %)"
     )
     table = Table(
         "FLOPs", "parameters", "layers x width", "tokens", "tokens/param", "learning rate", "batch (tokens)", "steps", "loss"
@@ -106,25 +105,18 @@ def _print(plan: Plan) -> None:
             "" if rung.loss is None else f"{rung.loss:.3f}",
         ]
         table.add_row(*cells, *([f"{rung.hours:.3g}"] if rung.hours is not None else []))
-    console.print(table, highlight=False)
-    console.print(
-        f"sizes: {escape(plan.allocation)}; learning rate and batch: {escape(plan.hyperparameters)}; "
-        "parameters without embeddings",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(table)
+    console.say(f"sizes: {plan.allocation}; learning rate and batch: {plan.hyperparameters}; parameters without embeddings")
     if plan.next_run is not None:
         following = plan.next_run
         others = ", ".join(
             f"{name} ({following.alternatives_flops[name]:.2g} FLOPs) {100 * sd:.2f} %"
             for name, sd in following.alternatives.items()
         )
-        console.print(
+        console.say(
             f"next run: {following.params:.3g} parameters on {following.tokens:.3g} tokens ({following.flops:.3g} FLOPs): the "
             f"target loss's uncertainty falls from {100 * following.target_sd_now:.2f} % to "
-            f"{100 * following.target_sd_after:.2f} %; instead: {others}",
-            highlight=False,
-            soft_wrap=True,
+            f"{100 * following.target_sd_after:.2f} %; instead: {others}"
         )
     for warning in plan.warnings:
-        console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False, soft_wrap=True)
+        console.note(warning)

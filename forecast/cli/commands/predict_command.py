@@ -93,14 +93,15 @@ def predict(
         progress=open_progress(quiet=quiet or json),
         on_failure=failed.__setitem__,
     )
-    several = len(found) > 1 or len(asked or ()) > 1
-    _render(found, _emergence(found, level, seed) if emergence else {}, json=json, several=several)
     if save:
         ids = save_predictions(found, db)
         if not (quiet or json):
-            stderr_console().print(f"stored in {db}: {', '.join(ids)}", highlight=False, soft_wrap=True)
+            stderr_console().say(f"stored in {db}: {', '.join(ids)}")
     if plot is not None:
         _draw(found, plot, quiet or json)
+    # Last, so that a reader who goes away early leaves the forecasts stored and drawn.
+    several = len(found) > 1 or len(asked or ()) > 1
+    _render(found, _emergence(found, level, seed) if emergence else {}, json=json, several=several)
     if failed:
         text = "; ".join(f"{name}: {error}" for name, error in failed.items())
         raise PartialResultError(f"{len(failed)} task(s) cannot be forecast, the others are above: {text}")
@@ -122,7 +123,7 @@ def _emergence(found: list[Prediction], level: float, seed: int) -> dict[str, Em
 
 
 def _render(found: list[Prediction], emergence: dict[str, Emergence | str], *, json: bool, several: bool) -> None:
-    from forecast.cli.console import print_json, stdout_console
+    from forecast.cli.console import print_json, stdout_console, styled
     from forecast.report.forecast_table import forecast_json, forecast_table
 
     forecasts = [entry.forecast for entry in found]
@@ -145,9 +146,7 @@ def _render(found: list[Prediction], emergence: dict[str, Emergence | str], *, j
             onset = emergence[forecast.task]
             lines.append(onset if isinstance(onset, str) else onset.sentence)
         if lines:
-            console.print(
-                f"[bold]{forecast.task}[/], {forecast.target.name}: " + " ".join(lines), highlight=False, soft_wrap=True
-            )
+            console.say(styled(f"{forecast.task}, {forecast.target.name}:", "bold"), " ".join(lines))
 
 
 def _draw(found: list[Prediction], plot: Path, quiet: bool) -> None:
@@ -162,4 +161,4 @@ def _draw(found: list[Prediction], plot: Path, quiet: bool) -> None:
             )
         draw_forecast(entry.fitted, entry.forecast, path, held_out=entry.held_out)
         if not quiet:
-            stderr_console().print(f"drawn: {path}", highlight=False, soft_wrap=True)
+            stderr_console().say(f"drawn: {path}")

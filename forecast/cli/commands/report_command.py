@@ -62,4 +62,4 @@ def report(
     if json:
         print_json({"report": str(out), "sections": sections})
     else:
-        stdout_console().print(f"{out}: {sections} sections", highlight=False, soft_wrap=True)
+        stdout_console().say(f"{out}: {sections} sections")

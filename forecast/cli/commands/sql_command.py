@@ -63,7 +63,7 @@ def _argument(query: str) -> str:
 
 
 def _print_examples(*, as_json: bool) -> None:
-    from forecast.cli.console import print_json, stdout_console
+    from forecast.cli.console import print_json, stdout_console, styled
     from forecast.workflows.database import example_queries
 
     found = example_queries()
@@ -72,9 +72,8 @@ def _print_examples(*, as_json: bool) -> None:
         return
     console = stdout_console()
     for entry in found:
-        console.print(f"[bold]{entry.name}[/]: {entry.title}", highlight=False)
-        body = "\n".join(entry.sql.strip().splitlines()[1:])
-        console.print(body + "\n", highlight=False, markup=False, style="dim")
-    console.print(
-        "Run one with: forecast sql --example NAME, e.g. [bold]forecast sql --example leaderboard[/]", highlight=False
-    )
+        console.say(styled(f"{entry.name}:", "bold"), entry.title)
+        for line in entry.sql.strip().splitlines()[1:]:
+            console.say(styled(line, "dim"))
+        console.say("")
+    console.say("Run one with: forecast sql --example NAME, e.g.", styled("forecast sql --example leaderboard", "bold"))

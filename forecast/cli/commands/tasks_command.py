@@ -85,4 +85,4 @@ def _print_benchmark(entry: BenchmarkOverview) -> None:
     for key, value in {**_card_row(entry), "scored_checkpoints": entry.scored_checkpoints}.items():
         if value not in ("", None, []):
             shown = ", ".join(value) if isinstance(value, list) else value
-            console.print(f"  {key.replace('_', ' ')}: {shown}", highlight=False, soft_wrap=True)
+            console.say(f"  {key.replace('_', ' ')}: {shown}")

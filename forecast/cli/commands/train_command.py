@@ -10,6 +10,7 @@ import typer
 
 from forecast.cli.console import open_progress, print_json, stdout_console
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, split_names
+from forecast.cli.outputs import check_folder
 from forecast.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ def train_command(
     tokenizer: Annotated[Path | None, typer.Option("--tokenizer", help="Folder with tokenizer.json.")] = None,
     validation: Annotated[Path | None, typer.Option("--validation", help="Held-out text; its loss is stored.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for checkpoints.", show_default="checkpoints/FAMILY")
+        Path | None,
+        typer.Option(
+            "--output", "-o", callback=check_folder, help="Folder for checkpoints.", show_default="checkpoints/FAMILY"
+        ),
     ] = None,
     members: Annotated[
         str | None, typer.Option("--members", help="Members to train, comma-separated; all when left out.")
@@ -79,7 +83,7 @@ def train_command(
     if json_output:
         print_json(report)
     else:
-        stdout_console().print(
+        stdout_console().say(
             f"{len(report.checkpoints)} checkpoints in {report.folder} ({len(report.skipped)} members were trained already)"
         )
     report.raise_failures()
