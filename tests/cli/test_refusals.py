@@ -51,22 +51,19 @@ def test_eval_refuses_a_wrong_checkpoint_before_it_imports_anything_heavy(
     assert done.stderr.count("\n") == 1
 
 
-def test_eval_refuses_an_unknown_task_before_it_imports_torch(tmp_path: Path) -> None:
+def test_eval_refuses_an_unknown_task_before_it_imports_torch_or_lm_eval(tmp_path: Path) -> None:
     definition = "task: mine\ndataset_path: json\noutput_type: multiple_choice\ntest_split: test\n"
     (tmp_path / "mine.yaml").write_text(definition)
     code = """
-import functools, sys
+import sys
 from pathlib import Path
 from forecast.core.errors import UsageError
 from forecast.core.records import CheckpointRequest
-from forecast.scoring import task_source
 from forecast.workflows.evaluate import evaluate
-# lm-eval's own thousands of definitions take seconds to index.
-task_source.TaskManager = functools.partial(task_source.TaskManager, include_defaults=False)
 try:
     evaluate([CheckpointRequest(source=".")], tasks=["mien"], db=Path("r.duckdb"), include_path=Path())
 except UsageError as error:
-    print("nearest: mine" in str(error), "torch" in sys.modules, "transformers" in sys.modules)
+    print("nearest: mine" in str(error), "torch" in sys.modules, "lm_eval" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout == "True False False\n"
