@@ -78,6 +78,7 @@ def evaluate(
     num_fewshot: int | None = None,
     limit: int | None = None,
     include_path: Path | None = None,
+    trust_task_code: bool = False,
     data_dir: Path | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -91,7 +92,6 @@ def evaluate(
     fetcher: Fetcher | None = None,
     progress: Progress | None = None,
     store: ResultStore | None = None,
-    trust_task_code: bool = False,
 ) -> EvaluationReport:
     """Score every checkpoint on every task; what is already stored is not computed again.
 
@@ -103,6 +103,7 @@ def evaluate(
         num_fewshot: examples before each question; None leaves each task's own number.
         limit: first items of each task only.
         include_path: folder with lm-eval YAML tasks: text and sandboxed templates, no code of their own.
+        trust_task_code: let definitions of `include_path` run code of their own, as lm-eval does.
         data_dir: local mirror of hub data sets, `<hub id>/<config or default>/<split>.jsonl.gz`.
         dtype: weights and activations; `auto` is float32 on the CPU and bfloat16 on CUDA.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -117,7 +118,6 @@ def evaluate(
         fetcher: brings hub checkpoints to local folders; one with the hub's usual settings when not given.
         progress: where bars and notices go.
         store: opened store, for callers that already hold one.
-        trust_task_code: let definitions of `include_path` run code of their own, as lm-eval does.
 
     Raises:
         UsageError: an unknown task, device or data type, a definition that is not trusted, or nothing to do.
