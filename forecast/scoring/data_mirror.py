@@ -13,7 +13,7 @@ from forecast.core.errors import InputError
 
 LOCAL_READERS = frozenset({"json", "csv", "parquet", "text", "arrow"})
 """`dataset_path` values that name a file reader of `datasets`, not a hub data set."""
-_SPLIT_FIELDS = ("training_split", "validation_split", "test_split", "fewshot_split")
+SPLIT_FIELDS = ("training_split", "validation_split", "test_split", "fewshot_split")
 
 
 def is_mirrored(config: Mapping[str, Any]) -> bool:
@@ -66,11 +66,11 @@ def _without_missing_splits(
 ) -> dict[str, Any]:
     """Unset the splits that the mirror lacks; the test split may give way to validation, and then says so."""
     changes: dict[str, Any] = {}
-    for name in _SPLIT_FIELDS:
+    for name in SPLIT_FIELDS:
         split = config.get(name)
         if isinstance(split, str) and split.split("[")[0] not in splits:
             changes[name] = None
-    kept = {name: changes.get(name, config.get(name)) for name in _SPLIT_FIELDS}
+    kept = {name: changes.get(name, config.get(name)) for name in SPLIT_FIELDS}
     if not kept["test_split"] and not kept["validation_split"]:
         raise InputError(
             f"task '{config.get('task')}' is evaluated on {config.get('test_split') or config.get('validation_split')!r}, "

@@ -15,7 +15,7 @@ from lm_eval.tasks._yaml_loader import _import_func_in_yml
 
 from forecast.core.errors import ForecastError, InputError
 from forecast.core.failures import say_failure
-from forecast.scoring.data_mirror import use_mirror
+from forecast.scoring.data_mirror import SPLIT_FIELDS, use_mirror
 from forecast.scoring.task_expansion import TaskDefinition
 from forecast.scoring.task_trust import check_untrusted, is_stock, without_remote_code
 from forecast.scoring.task_yaml import FunctionReference
@@ -101,6 +101,12 @@ def _build(definition: TaskDefinition, config: dict[str, Any], data_dir: Path | 
         raise InputError(f"{prefix}{error.found}", expected=error.expected, remedy=error.remedy) from error
     except ForecastError:
         raise
+    except KeyError as error:
+        wanted = [split for split in map(config.get, SPLIT_FIELDS) if error.args == (split,)]
+        what = f"its data have no split '{wanted[0]}'" if wanted else say_failure(error)
+        raise InputError(
+            f"task '{name}' cannot be loaded: {what}", expected="the splits and registered names that its definition asks for"
+        ) from error
     except StopIteration as error:
         raise InputError(
             f"task '{name}' has no items: its data files are empty", expected="at least one JSON object, row or line"

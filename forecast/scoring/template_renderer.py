@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from forecast.core.errors import InputError
-from forecast.scoring.template_worker import HEADER, MAX_CHARS
+from forecast.scoring.template_worker import ENVIRONMENT, HEADER, MAX_CHARS
 
 SECONDS_PER_TEXT = 10.0
 """A text takes microseconds; what takes this long does not end."""
@@ -110,9 +110,11 @@ def templates_through(renderer: TemplateRenderer) -> Iterator[None]:
     """Let every template that lm-eval renders meanwhile go through a renderer."""
     import lm_eval.utils
 
-    stock = lm_eval.utils.apply_template
+    stock, environment = lm_eval.utils.apply_template, lm_eval.utils.env
     lm_eval.utils.apply_template = renderer.render
+    # Whatever of lm-eval does not come by there meets the sandbox all the same.
+    lm_eval.utils.env = ENVIRONMENT
     try:
         yield
     finally:
-        lm_eval.utils.apply_template = stock
+        lm_eval.utils.apply_template, lm_eval.utils.env = stock, environment

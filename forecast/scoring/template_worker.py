@@ -35,13 +35,14 @@ def regex_replace(string: str, pattern: str, repl: str, count: int = 0) -> str:
     return re.sub(pattern, repl, string, count=count)
 
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=True)
-_ENVIRONMENT.filters["regex_replace"] = regex_replace
+ENVIRONMENT = ImmutableSandboxedEnvironment(loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=True)
+ENVIRONMENT.filters["regex_replace"] = regex_replace
+"""lm-eval's own environment, sandboxed."""
 
 
 @lru_cache(maxsize=256)
 def _compile(template: str) -> Template:
-    return _ENVIRONMENT.from_string(template)
+    return ENVIRONMENT.from_string(template)
 
 
 def serve(source: BinaryIO, sink: BinaryIO, *, start_clock: Callable[[], None], stop_clock: Callable[[], None]) -> None:

@@ -147,6 +147,10 @@ def evaluate(
         backend=backend,
         quantization=_settle_quantization(quantize, backend),
     )
+    if store is None:
+        store = Store(db)
+        if not db.exists():
+            store.create()  # Whoever looks while the data are loaded finds an empty results file, not none.
     rendering = RenderingSettings(
         num_fewshot=num_fewshot,
         limit=limit,
@@ -156,7 +160,6 @@ def evaluate(
         trust_code=trust_task_code,
     )
     rendered = write_out_tasks(definitions, rendering, progress) + texts
-    store = store or Store(db)
     failures: list[FailedCheckpoint] = []
     run_ids: list[str] = []
     family = FamilySweep(requests, rendered, settings, store, fetcher or Fetcher(progress=progress), progress)

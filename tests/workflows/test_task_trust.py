@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lm_eval.utils as lm_eval_utils
 import pytest
 
 from forecast.core.errors import ForecastError, InputError, UsageError
@@ -14,7 +15,7 @@ from forecast.core.progress import SilentProgress
 from forecast.scoring.requests import RenderedTask
 from forecast.scoring.task_index import lm_eval_folder
 from forecast.scoring.task_source import find_tasks
-from forecast.scoring.template_renderer import TemplateRenderer
+from forecast.scoring.template_renderer import TemplateRenderer, templates_through
 from forecast.workflows.evaluate_tasks import RenderingSettings, render_tasks
 
 ITEM = {"question": "why", "choices": ["a", "b", "c"], "gold": 1}
@@ -217,6 +218,17 @@ def test_the_task_of_a_template_without_end_is_named(folder: Path, render: Rende
         render(definition(folder, doc_to_text=endless + "{{question}}"))
 
 
+def test_what_lm_eval_renders_another_way_meets_the_sandbox_too(folder: Path) -> None:
+    import jinja2
+    from lm_eval.utils import apply_template, env
+
+    with TemplateRenderer() as renderer, templates_through(renderer), pytest.raises(jinja2.exceptions.SecurityError):
+        apply_template(SHELL.replace("RAN", str(folder.parent / "ran")), ITEM)
+    assert not (folder.parent / "ran").exists()
+    assert type(lm_eval_utils.env) is type(env) is jinja2.Environment
+    assert lm_eval_utils.apply_template is apply_template
+
+
 def test_the_renderer_takes_no_module_from_where_the_user_stands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("jinja2", "json", "pickle", "forecast"):
         (folder / f"{name}.py").write_text((folder / "code.py").read_text())
@@ -234,7 +246,8 @@ def test_the_renderer_takes_no_module_from_where_the_user_stands(folder: Path, m
         ({"doc_to_choice": None}, "task 'mine' has no doc_to_choice"),
         ({"dataset_path": None}, "task 'mine' has no data: dataset_path is missing"),
         ({"test_split": None}, "task 'mine' says not which items are asked"),
-        ({"test_split": "dev"}, "task 'mine'.*'dev'"),
+        ({"test_split": "dev"}, "task 'mine' cannot be loaded: its data have no split 'dev'"),
+        ({"fewshot_split": "dev"}, "task 'mine' cannot be loaded: its data have no split 'dev'"),
         ({"dataset_kwargs": {"data_files": {"test": "/gone.jsonl"}}}, "task 'mine'.*gone.jsonl"),
         ({"dataset_kwargs": {"data_files": {"test": "EMPTY"}}}, "task 'mine'"),
         ({"doc_to_choice": "{{question}}"}, "doc_to_choice gives no list"),
