@@ -249,3 +249,26 @@ def test_the_shipped_definitions_read_a_mirror_with_or_without_a_default_folder(
         ("Baking: A man", f" {choice}") for choice in item["choices"]
     ]
     assert rendered.record.items[0].gold == 1
+
+
+def test_the_results_file_is_there_while_the_data_are_loaded(
+    checkpoints: list[Path], run: Callable[..., EvaluationReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from forecast.workflows import evaluate as workflow
+
+    real = workflow.write_out_tasks
+    seen: list[object] = []
+
+    def look(*arguments: Any) -> Any:
+        seen.extend(Store(tmp_path / "results.duckdb").query("SELECT count(*) AS n FROM scores"))
+        return real(*arguments)
+
+    monkeypatch.setattr(workflow, "write_out_tasks", look)
+    run(checkpoints[0], ["toy_word"])
+    [batch] = seen
+    assert batch.to_pylist() == [{"n": 0}]  # type: ignore[attr-defined]
+
+
+def test_a_text_of_names_is_a_list_of_tasks(checkpoints: list[Path], run: Callable[..., EvaluationReport]) -> None:
+    report = run(checkpoints[0], "toy_word, toy_choice,toy_word")  # type: ignore[arg-type]
+    assert [row["task"] for row in report.rows] == ["toy_choice", "toy_word"]
