@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -98,21 +99,25 @@ def lm_eval_state() -> str:
     root = str(lm_eval_folder())
     found: list[tuple[str, int, int]] = []
     for entry in _walk(root):
-        status = entry.stat()
-        found.append((entry.path[len(root) :], status.st_size, status.st_mtime_ns))
+        with suppress(OSError):  # A link to nowhere, or a file that has just gone.
+            status = entry.stat()
+            found.append((entry.path[len(root) :], status.st_size, status.st_mtime_ns))
     return hashlib.sha256(repr([_FORMAT, version("lm_eval"), sorted(found)]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _walk(root: str) -> Iterator[os.DirEntry[str]]:
     folders = [root]
     while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name not in _IGNORED:
-                        folders.append(entry.path)
-                elif entry.is_file():
-                    yield entry
+        try:
+            with os.scandir(folders.pop()) as found:
+                entries = list(found)
+        except OSError:
+            continue  # lm-eval passes over what it may not look into, too.
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                yield entry
+            elif entry.name not in _IGNORED:
+                folders.append(entry.path)
 
 
 def own_index(folder: Path) -> tuple[TaskIndex, list[str]]:

@@ -102,7 +102,11 @@ def _parse_file(path: Path) -> dict[str, Any]:
             raise InputError(f"{path} has {size:,} bytes", expected=f"a definition of at most {_MAX_BYTES:,}")
         config = parse_yaml(path.read_bytes(), path)
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
+        reason = (
+            "it is nested too deeply"
+            if isinstance(error, RecursionError)
+            else " ".join(str(error).replace(' in "<byte string>"', "").split())[:300]
+        )
         raise InputError(f"{path} cannot be read: {reason}", expected="a YAML definition") from error
     if not isinstance(config, dict):
         raise InputError(f"{path} holds {_kind(config)}", expected="a mapping, with a line 'task: NAME' or 'group: NAME'")

@@ -8,6 +8,7 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,10 @@ from forecast.scoring.template_worker import ENVIRONMENT, HEADER, MAX_CHARS
 
 SECONDS_PER_TEXT = 10.0
 """A text takes microseconds; what takes this long does not end."""
+
+
+_PATCHING = threading.Lock()
+"""lm-eval has one function for all threads."""
 
 
 class TemplateRenderer:
@@ -110,11 +115,12 @@ def templates_through(renderer: TemplateRenderer) -> Iterator[None]:
     """Let every template that lm-eval renders meanwhile go through a renderer."""
     import lm_eval.utils
 
-    stock, environment = lm_eval.utils.apply_template, lm_eval.utils.env
-    lm_eval.utils.apply_template = renderer.render
-    # Whatever of lm-eval does not come by there meets the sandbox all the same.
-    lm_eval.utils.env = ENVIRONMENT
-    try:
-        yield
-    finally:
-        lm_eval.utils.apply_template, lm_eval.utils.env = stock, environment
+    with _PATCHING:
+        stock, environment = lm_eval.utils.apply_template, lm_eval.utils.env
+        lm_eval.utils.apply_template = renderer.render
+        # Whatever of lm-eval does not come by there meets the sandbox all the same.
+        lm_eval.utils.env = ENVIRONMENT
+        try:
+            yield
+        finally:
+            lm_eval.utils.apply_template, lm_eval.utils.env = stock, environment

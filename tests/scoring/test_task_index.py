@@ -53,6 +53,7 @@ def definitions(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     (tmp_path / "definitions" / "dangling.yaml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "definitions" / "around.yaml").symlink_to(tmp_path / "definitions" / "around.yaml")
     return tmp_path / "definitions"
 
 
