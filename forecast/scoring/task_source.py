@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def find_tasks(
 
 def _refuse_unknown(names: Sequence[str], index: TaskIndex, broken: Sequence[str]) -> None:
     for name in names:
-        if name in index or Path(name).is_file():
+        if name in index or os.path.isfile(name):  # noqa: PTH113 - a name may be longer than a path can be
             continue
         if broken:
             raise InputError(
@@ -67,7 +68,7 @@ def _refuse_unknown(names: Sequence[str], index: TaskIndex, broken: Sequence[str
             )
         near = _nearest(name, index)
         raise UsageError(
-            f"unknown task '{name}'",
+            f"unknown task '{name if len(name) <= 100 else name[:99] + '…'}'",
             expected="a task, group or tag of lm-eval or of --include-path",
             remedy=f"nearest: {', '.join(near)}" if near else "see `forecast tasks`",
         )

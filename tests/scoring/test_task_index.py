@@ -154,6 +154,8 @@ def test_unknown_names_show_near_ones_whatever_their_capitals(small_lm_eval: Pat
             find_tasks(["one", asked], include_path=None, data_dir=None, on_notice=str)
     with pytest.raises(UsageError, match="see `forecast tasks`"):
         find_tasks(["zzzzzzzz"], include_path=None, data_dir=None, on_notice=str)
+    with pytest.raises(UsageError, match="unknown task 'zzzz"):
+        find_tasks(["z" * 9999], include_path=None, data_dir=None, on_notice=str)
 
 
 def test_a_users_folder_goes_before_lm_eval_and_a_path_names_a_task(small_lm_eval: Path, tmp_path: Path) -> None:
