@@ -210,7 +210,7 @@ def test_a_template_without_end_is_ended(template: str, said: str, folder: Path)
 
 def test_the_task_of_a_template_without_end_is_named(folder: Path, render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
     real = TemplateRenderer
-    monkeypatch.setattr("forecast.workflows.evaluate_tasks.TemplateRenderer", lambda: real(seconds_per_text=1.0))
+    monkeypatch.setattr("forecast.scoring.template_renderer.TemplateRenderer", lambda: real(seconds_per_text=1.0))
     endless = (
         "{% if question == 'why 2' %}{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}{% endif %}"
     )
