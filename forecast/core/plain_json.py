@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-
-import numpy as np
 
 
 def to_plain(value: object) -> object:
     """Turn records, arrays and numpy numbers into what JSON can hold; NaN and infinities become null.
 
+    >>> import numpy as np
     >>> to_plain({"a": np.array([1.0, np.nan])})
     {'a': [1.0, None]}
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
-    if isinstance(value, np.ndarray):
+    # Whoever has an array has imported numpy; a command that has none starts without it.
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
         return [to_plain(entry) for entry in value.tolist()]
-    if isinstance(value, np.generic):
+    if numpy is not None and isinstance(value, numpy.generic):
         return to_plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None

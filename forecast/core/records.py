@@ -126,7 +126,7 @@ class TaskRecord:
     """The definition's own version."""
     limit: int | None = None
     """Items asked for when not all."""
-    items: tuple[ItemRecord, ...] = ()
+    items: Sequence[ItemRecord] = ()
     metadata: Metadata = field(default_factory=dict)
 
 

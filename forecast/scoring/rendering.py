@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from forecast.core.errors import InputError, UsageError
+from forecast.core.failures import say_failure
 from forecast.core.hashing import content_hash
 from forecast.core.records import ItemRecord, TaskRecord, make_item
 from forecast.scoring.requests import RenderedTask, TextRequest
@@ -50,13 +51,17 @@ def render_task(
         for item_idx, doc in task.doc_iterator(rank=0, limit=limit, world_size=1):
             try:
                 item, asked = _render_item(task, output_type, item_idx, doc, shots)
-            except (AssertionError, ValueError, KeyError, IndexError, TypeError) as error:
-                raise InputError(
-                    f"task '{name}', item {item_idx} cannot be rendered: {type(error).__name__}: {error}",
-                    expected=f"an item that {shots} examples can be put before",
-                ) from error
             except InputError as error:
-                raise InputError(f"task '{name}', {error.found}", expected=error.expected, remedy=error.remedy) from error
+                raise InputError(
+                    f"task '{name}', item {item_idx}: {error.found}", expected=error.expected, remedy=error.remedy
+                ) from error
+            except Exception as error:  # Templates and functions of others: whatever they raise, it is this item's.
+                raise InputError(
+                    f"task '{name}', item {item_idx} cannot be rendered: {say_failure(error)}",
+                    expected=f"an item that {shots} examples can be put before"
+                    if shots
+                    else "an item that fits the definition",
+                ) from error
             empty = [i for i, n_chars in enumerate(item.n_chars) if n_chars == 0]
             if empty and skip_empty:
                 on_notice(f"{name}: item {item_idx} has an empty choice and is left out")
@@ -150,6 +155,8 @@ def _prefix_argument(task: Any, doc: Any) -> dict[str, Any]:
 
 def _multiple_choice(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[ItemRecord, list[TextRequest]]:
     choices = [str(choice) for choice in task.doc_to_choice(doc)]
+    if not choices:
+        raise InputError("it has no choices", expected="at least one")
     delimiter = task.config.target_delimiter
     if task.multiple_input:
         # The choices stand in the context (WinoGrande): what is scored is one shared continuation.
@@ -157,10 +164,10 @@ def _multiple_choice(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[
         pairs = [(one, f"{delimiter}{continuation}") for one in context]
         gold = task.doc_to_text(doc)
         scored = (continuation,) * len(choices)
-        item = make_item(item_idx, continuation, tuple(choices), scored, _golds(gold, choices, item_idx))
+        item = make_item(item_idx, continuation, tuple(choices), scored, _golds(gold, choices))
     else:
         pairs = [(context, f"{delimiter}{choice}") for choice in choices]
-        golds = _golds(task.doc_to_target(doc), choices, item_idx)
+        golds = _golds(task.doc_to_target(doc), choices)
         item = make_item(item_idx, context, tuple(choices), tuple(choices), golds)
     asked = [
         TextRequest(item_idx=item_idx, choice_idx=i, context=one, continuation=continuation)
@@ -169,17 +176,17 @@ def _multiple_choice(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[
     return item, asked
 
 
-def _golds(gold: Any, choices: list[str], item_idx: int) -> tuple[int, ...]:
+def _golds(gold: Any, choices: list[str]) -> tuple[int, ...]:
     entries = list(gold) if isinstance(gold, list | tuple) else [gold]
     indices = [choices.index(entry) if isinstance(entry, str) and entry in choices else entry for entry in entries]
     for entry in indices:
         if isinstance(entry, bool) or not isinstance(entry, int | np.integer) or not 0 <= entry < len(choices):
             raise InputError(
-                f"item {item_idx}: the answer {entry!r} is none of its {len(choices)} choices",
+                f"the answer {entry!r} is not among its {len(choices)} choices",
                 expected=f"an index from 0 to {len(choices) - 1}, or the text of a choice",
             )
     if not indices:
-        raise InputError(f"item {item_idx} has no correct choice", expected="at least one")
+        raise InputError("it has no correct choice", expected="at least one")
     return tuple(int(entry) for entry in indices)
 
 
@@ -196,7 +203,7 @@ def _plain_loglikelihood(task: Any, item_idx: int, doc: Any, context: Any) -> tu
     asked = [
         TextRequest(item_idx=item_idx, choice_idx=i, context=ctx, continuation=cont) for i, (ctx, cont) in enumerate(pairs)
     ]
-    return make_item(item_idx, pairs[0][0], texts, texts, _golds(gold, list(texts), item_idx)), asked
+    return make_item(item_idx, pairs[0][0], texts, texts, _golds(gold, list(texts))), asked
 
 
 def _gold_of_generation(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[ItemRecord, list[TextRequest]]:

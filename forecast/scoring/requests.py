@@ -27,7 +27,7 @@ class RenderedTask:
     """A task whose prompts are written out: the record to keep, and the requests in item and choice order."""
 
     record: TaskRecord
-    requests: tuple[TextRequest, ...]
+    requests: Sequence[TextRequest]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forecast.core.errors import ForecastError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.hub import Fetcher
-from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED, render_task
-from forecast.scoring.requests import RenderedTask
-from forecast.scoring.task_source import find_tasks, load_tasks
+from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED
+from forecast.scoring.task_source import find_tasks, read_task_names
 from forecast.scoring.text_files import render_text_files
 from forecast.store import Store
+from forecast.workflows.evaluate_tasks import RenderingSettings, write_out_tasks
 
 if TYPE_CHECKING:
     from forecast.scoring.quantization import Quantization
@@ -72,12 +72,13 @@ class EvaluationReport:
 def evaluate(
     requests: Sequence[CheckpointRequest],
     *,
-    tasks: Sequence[str],
+    tasks: Sequence[str] | str,
     db: Path,
     text_files: Sequence[Path] = (),
     num_fewshot: int | None = None,
     limit: int | None = None,
     include_path: Path | None = None,
+    trust_task_code: bool = False,
     data_dir: Path | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -96,12 +97,13 @@ def evaluate(
 
     Args:
         requests: checkpoints, each a local folder or a hub id.
-        tasks: lm-eval task, group or tag names.
+        tasks: lm-eval task, group or tag names; a text is a comma-separated list of them.
         db: results file.
         text_files: UTF-8 text files (.txt, .gz, .xz), each a task `text:STEM` of rolling loglikelihoods, one item per document.
         num_fewshot: examples before each question; None leaves each task's own number.
         limit: first items of each task only.
-        include_path: folder with lm-eval YAML tasks.
+        include_path: folder with lm-eval YAML tasks: text and sandboxed templates, no code of their own.
+        trust_task_code: let definitions of `include_path` run code of their own, as lm-eval does.
         data_dir: local mirror of hub data sets, `<hub id>/<config or default>/<split>.jsonl.gz`.
         dtype: weights and activations; `auto` is float32 on the CPU and bfloat16 on CUDA.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -118,17 +120,18 @@ def evaluate(
         store: opened store, for callers that already hold one.
 
     Raises:
-        UsageError: an unknown task, device or data type, or nothing to do.
+        UsageError: an unknown task, device or data type, a definition that is not trusted, or nothing to do.
         InputError: a task's data is missing or malformed.
     """
-    if not requests or not (tasks or text_files):
+    names = read_task_names(tasks if isinstance(tasks, str) else ",".join(tasks))
+    if not requests or not (names or text_files):
         raise UsageError(
-            f"{len(requests)} checkpoints and {len(tasks) + len(text_files)} tasks or text files",
+            f"{len(requests)} checkpoints and {len(names) + len(text_files)} tasks or text files",
             expected="at least one of each",
         )
     progress = progress or SilentProgress()
     texts = render_text_files(text_files, limit=limit, on_notice=progress.notice)
-    manager = find_tasks(tasks, include_path=include_path, data_dir=data_dir, on_notice=progress.notice) if tasks else None
+    definitions = find_tasks(names, include_path=include_path, data_dir=data_dir, on_notice=progress.notice)
     # What loads models takes seconds to import: a wrong name is refused before that.
     from forecast.scoring.checkpoint_loading import settle_device, settle_dtype
     from forecast.workflows.evaluate_family import FamilySweep
@@ -144,9 +147,19 @@ def evaluate(
         backend=backend,
         quantization=_settle_quantization(quantize, backend),
     )
-    loaded = load_tasks(manager, tasks) if manager is not None else {}
-    rendered = _render_all(loaded, num_fewshot, limit, fewshot_seed, skip_empty=skip_empty, progress=progress) + texts
-    store = store or Store(db)
+    if store is None:
+        store = Store(db)
+        if not db.exists():
+            store.create()  # Whoever looks while the data are loaded finds an empty results file, not none.
+    rendering = RenderingSettings(
+        num_fewshot=num_fewshot,
+        limit=limit,
+        fewshot_seed=fewshot_seed,
+        skip_empty=skip_empty,
+        data_dir=data_dir,
+        trust_code=trust_task_code,
+    )
+    rendered = write_out_tasks(definitions, rendering, progress) + texts
     failures: list[FailedCheckpoint] = []
     run_ids: list[str] = []
     family = FamilySweep(requests, rendered, settings, store, fetcher or Fetcher(progress=progress), progress)
@@ -188,32 +201,3 @@ def _settle_quantization(quantize: str | None, backend: str) -> Quantization | N
     from forecast.scoring.quantization import settle_quantization
 
     return settle_quantization(quantize)
-
-
-def _render_all(
-    loaded: Mapping[str, Any],
-    num_fewshot: int | None,
-    limit: int | None,
-    fewshot_seed: int,
-    *,
-    skip_empty: bool,
-    progress: Progress,
-) -> list[RenderedTask]:
-    rendered: list[RenderedTask] = []
-    if not loaded:
-        return rendered
-    with progress.stage("prompts", len(loaded), "tasks") as bar:
-        for name, task in loaded.items():
-            rendered.append(
-                render_task(
-                    task,
-                    name=name,
-                    num_fewshot=num_fewshot,
-                    limit=limit,
-                    fewshot_seed=fewshot_seed,
-                    skip_empty=skip_empty,
-                    on_notice=progress.notice,
-                )
-            )
-            bar.advance()
-    return rendered

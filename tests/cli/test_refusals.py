@@ -51,26 +51,61 @@ def test_eval_refuses_a_wrong_checkpoint_before_it_imports_anything_heavy(
     assert done.stderr.count("\n") == 1
 
 
-def test_eval_refuses_an_unknown_task_before_it_imports_torch(tmp_path: Path) -> None:
+def test_eval_refuses_an_unknown_task_before_it_imports_torch_or_lm_eval(tmp_path: Path) -> None:
     definition = "task: mine\ndataset_path: json\noutput_type: multiple_choice\ntest_split: test\n"
     (tmp_path / "mine.yaml").write_text(definition)
     code = """
-import functools, sys
+import sys
 from pathlib import Path
 from forecast.core.errors import UsageError
 from forecast.core.records import CheckpointRequest
-from forecast.scoring import task_source
 from forecast.workflows.evaluate import evaluate
-# lm-eval's own thousands of definitions take seconds to index.
-task_source.TaskManager = functools.partial(task_source.TaskManager, include_defaults=False)
 try:
     evaluate([CheckpointRequest(source=".")], tasks=["mien"], db=Path("r.duckdb"), include_path=Path())
 except UsageError as error:
-    print("nearest: mine" in str(error), "torch" in sys.modules, "transformers" in sys.modules)
+    print("nearest: mine" in str(error), "torch" in sys.modules, "lm_eval" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout == "True False False\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        (",", "error: --tasks ',' names no task"),
+        (" , ,", "names no task"),
+        ("", "1 checkpoints and 0 tasks"),
+        ("mine,mien", "unknown task 'mien'"),
+        ("MINE", "unknown task 'MINE'; expected a task, group or tag of lm-eval or of --include-path; nearest: mine"),
+        ("mine,both", "task 'mine' is asked for twice with different settings: by 'mine' and by 'both'"),
+        ("circle", "group 'circle' never ends: circle > circle"),
+        ("lost", "group 'lost' names 'gone', which no definition has"),
+        ("code", "task 'code' runs Python: !function os.getcwd"),
+    ],
+)
+def test_eval_says_what_is_wrong_with_its_tasks_in_one_line(
+    tasks: str,
+    said: str,
+    tmp_path: Path,
+    forecast: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    definition = "task: mine\ndataset_path: json\noutput_type: multiple_choice\ntest_split: test\n"
+    (tmp_path / "mine.yaml").write_text(definition)
+    (tmp_path / "both.yaml").write_text("group: both\ntask: [{task: mine, num_fewshot: 2}]\n")
+    (tmp_path / "circle.yaml").write_text("group: circle\ntask: [mine, circle]\n")
+    (tmp_path / "lost.yaml").write_text("group: lost\ntask: [mine, gone]\n")
+    (tmp_path / "code.yaml").write_text("include: mine.yaml\ntask: code\nprocess_docs: !function os.getcwd\n")
+    monkeypatch.chdir(tmp_path)
+    code = forecast("eval", "--model", ".", "--tasks", tasks, "--include-path", ".", "-q")
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+    assert code == (1 if "error: group" in shown.err else 2)
 
 
 PREDICT = ("predict", "--flops", "1e22", "--db", "r.duckdb")

@@ -294,12 +294,16 @@ def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float
 
 def memory(data: Path, shapes: list[str], subjects: int = 57) -> None:
     """Peak memory of this process beyond the weights, MMLU 5-shot of many subjects."""
-    from forecast.scoring.rendering import render_task
-    from forecast.scoring.task_source import find_tasks, load_tasks
+    from forecast.core.progress import SilentProgress
+    from forecast.scoring.task_source import find_tasks
+    from forecast.workflows.evaluate_tasks import RenderingSettings, write_out_tasks
 
-    found = find_tasks(["mmlu"], include_path=None, data_dir=data / "benchmarks", on_notice=print)
-    tasks = load_tasks(found, ["mmlu"])
-    rendered = [render_task(task, name=name, num_fewshot=5, limit=None) for name, task in list(tasks.items())[:subjects]]
+    mirror = data / "benchmarks"
+    found = find_tasks(["mmlu"], include_path=None, data_dir=mirror, on_notice=print)
+    settings = RenderingSettings(
+        num_fewshot=5, limit=None, fewshot_seed=1234, skip_empty=False, data_dir=mirror, trust_code=False
+    )
+    rendered = write_out_tasks(found[:subjects], settings, SilentProgress())
     requests = [request for one in rendered for request in one.requests]
     model = make_model(shapes[0])
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())

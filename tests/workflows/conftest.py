@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import json
 from collections.abc import Callable
@@ -183,11 +182,3 @@ def run(world: Path, tmp_path: Path) -> Callable[..., EvaluationReport]:
         return evaluate([CheckpointRequest(source=str(folder)) for folder in sources], tasks=tasks, **settings)
 
     return run_evaluation
-
-
-@pytest.fixture
-def only_own_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave lm-eval's thousands of definitions unread: indexing them takes seconds and is not what is tested."""
-    from forecast.scoring import task_source
-
-    monkeypatch.setattr(task_source, "TaskManager", functools.partial(task_source.TaskManager, include_defaults=False))

@@ -13,6 +13,7 @@ import pytest
 import transformers
 
 from forecast.core.checkpoint_note import CheckpointNote, write_note
+from forecast.core.progress import SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.scoring import checkpoint_sweep, packed_forward
 from forecast.store import Store
@@ -23,11 +24,16 @@ def lm_eval_results(folder: Path, world: Path, tasks: list[str], shots: int | No
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
+    from lm_eval.tasks._factory import TaskFactory
 
-    from forecast.scoring.task_source import MirrorTaskFactory
+    from forecast.scoring.data_mirror import use_mirror
+
+    class MirrorTaskFactory(TaskFactory):
+        def _load_full_config(self, entry: Any, overrides: Any = None) -> dict[str, Any]:
+            return use_mirror(super()._load_full_config(entry, overrides), world / "data", lambda _: None)
 
     manager = TaskManager(include_path=world / "tasks", include_defaults=False)
-    manager._factory = MirrorTaskFactory(world / "data", lambda _: None)
+    manager._factory = MirrorTaskFactory()
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     backend = HFLM(pretrained=model, tokenizer=transformers.AutoTokenizer.from_pretrained(folder), batch_size=4)
     found = lm_eval.simple_evaluate(
@@ -202,34 +208,32 @@ def test_stock_tasks_run_on_a_mirror_as_lm_eval_runs_them(
     shots: int, data_folder: Path, checkpoints: list[Path], run: Callable[..., EvaluationReport]
 ) -> None:
     """Requests of stock tasks, rendered by us and by lm-eval's own loop, are the same texts in the same order."""
-    import lm_eval.tasks
-
     from forecast.scoring.rendering import render_task
-    from forecast.scoring.task_source import find_tasks, load_tasks
+    from forecast.scoring.task_building import built_task
+    from forecast.scoring.task_source import find_tasks
+    from forecast.scoring.template_renderer import TemplateRenderer
 
-    root = Path(lm_eval.tasks.__file__).parent
-    for name, folder in STOCK.items():
-        # One folder of definitions: indexing all of lm-eval's takes longer than this test.
-        found = find_tasks([name], include_path=root / folder, data_dir=data_folder / "benchmarks", on_notice=str)
-        loaded = load_tasks(found, [name])
-        task = loaded[name]
-        rendered = render_task(task, name=name, num_fewshot=shots, limit=6)
-        task.set_fewshot_seed(seed=1234)
-        task.build_all_requests(limit=6)
-        expected = [instance.args for instance in task.instances]
-        assert [(request.context, request.continuation) for request in rendered.requests] == expected, name
-        for item, (doc_id, doc) in zip(rendered.record.items, task.doc_iterator(limit=6), strict=True):
-            assert item.item_idx == doc_id
-            gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
-            if rendered.record.output_type == "multiple_choice":
-                assert gold in (item.gold, item.choices[item.gold]), name
+    mirror = data_folder / "benchmarks"
+    for definition in find_tasks(list(STOCK), include_path=None, data_dir=mirror, on_notice=str):
+        name = definition.name
+        with built_task(definition, data_dir=mirror, trust_code=False, renderer=TemplateRenderer(), on_notice=str) as task:
+            rendered = render_task(task, name=name, num_fewshot=shots, limit=6)
+            task.set_fewshot_seed(seed=1234)
+            task.build_all_requests(limit=6)
+            expected = [instance.args for instance in task.instances]
+            assert [(request.context, request.continuation) for request in rendered.requests] == expected, name
+            for item, (doc_id, doc) in zip(rendered.record.items, task.doc_iterator(limit=6), strict=True):
+                assert item.item_idx == doc_id
+                gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+                if rendered.record.output_type == "multiple_choice":
+                    assert gold in (item.gold, item.choices[item.gold]), name
 
 
 @pytest.mark.parametrize("folder", ["hellaswag", "hellaswag/default"])
 def test_the_shipped_definitions_read_a_mirror_with_or_without_a_default_folder(folder: str, tmp_path: Path) -> None:
     from forecast.core.resources import data_folder
-    from forecast.scoring.rendering import render_task
-    from forecast.scoring.task_source import find_tasks, load_tasks
+    from forecast.scoring.task_source import find_tasks
+    from forecast.workflows.evaluate_tasks import RenderingSettings, write_out_tasks
 
     item = {"id": "0", "question": "Baking: A man", "choices": ["swims.", "bakes.", "flies.", "is"], "gold": 1}
     (tmp_path / folder).mkdir(parents=True)
@@ -237,9 +241,34 @@ def test_the_shipped_definitions_read_a_mirror_with_or_without_a_default_folder(
         handle.write(json.dumps(item) + "\n")
     definitions = data_folder("tasks") / "lm_eval"
     found = find_tasks(["hellaswag_text"], include_path=definitions, data_dir=tmp_path, on_notice=str)
-    task = load_tasks(found, ["hellaswag_text"])["hellaswag_text"]
-    rendered = render_task(task, name="hellaswag_text", num_fewshot=0, limit=None)
+    settings = RenderingSettings(
+        num_fewshot=0, limit=None, fewshot_seed=1234, skip_empty=False, data_dir=tmp_path, trust_code=False
+    )
+    [rendered] = write_out_tasks(found, settings, SilentProgress())
     assert [(request.context, request.continuation) for request in rendered.requests] == [
         ("Baking: A man", f" {choice}") for choice in item["choices"]
     ]
     assert rendered.record.items[0].gold == 1
+
+
+def test_the_results_file_is_there_while_the_data_are_loaded(
+    checkpoints: list[Path], run: Callable[..., EvaluationReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from forecast.workflows import evaluate as workflow
+
+    real = workflow.write_out_tasks
+    seen: list[object] = []
+
+    def look(*arguments: Any) -> Any:
+        seen.extend(Store(tmp_path / "results.duckdb").query("SELECT count(*) AS n FROM scores"))
+        return real(*arguments)
+
+    monkeypatch.setattr(workflow, "write_out_tasks", look)
+    run(checkpoints[0], ["toy_word"])
+    [batch] = seen
+    assert batch.to_pylist() == [{"n": 0}]  # type: ignore[attr-defined]
+
+
+def test_a_text_of_names_is_a_list_of_tasks(checkpoints: list[Path], run: Callable[..., EvaluationReport]) -> None:
+    report = run(checkpoints[0], "toy_word, toy_choice,toy_word")  # type: ignore[arg-type]
+    assert [row["task"] for row in report.rows] == ["toy_choice", "toy_word"]

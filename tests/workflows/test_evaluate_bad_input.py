@@ -100,9 +100,7 @@ def test_a_failure_names_its_source_once() -> None:
         EvaluationReport(rows=(), failures=failures).raise_failures()
 
 
-def test_an_unknown_task_is_refused_with_the_nearest_names(
-    checkpoints: list[Path], run: Run, tmp_path: Path, only_own_tasks: None
-) -> None:
+def test_an_unknown_task_is_refused_with_the_nearest_names(checkpoints: list[Path], run: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="toy_choice"):
         run(checkpoints[0], ["toy_choise"])
     assert not (tmp_path / "results.duckdb").exists()
@@ -210,12 +208,10 @@ def test_a_single_choice_is_no_question(checkpoints: list[Path], run: Run, tmp_p
     assert any("1 of 3 items have one choice" in notice and "item 1" in notice for notice in progress.notices)
 
 
-def test_a_definition_that_cannot_be_read_is_named_with_the_reason(
-    checkpoints: list[Path], run: Run, tmp_path: Path, only_own_tasks: None
-) -> None:
+def test_a_definition_that_cannot_be_read_is_named_with_the_reason(checkpoints: list[Path], run: Run, tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks/broken.yaml").write_text("task: mine\ndoc_to_text: [unclosed\n")
-    with pytest.raises(InputError, match=r"'mine'.*broken\.yaml: ParserError.*line 3"):
+    with pytest.raises(InputError, match=r"'mine'.*broken\.yaml cannot be read.*line 3"):
         run(checkpoints[0], ["mine"], include_path=tmp_path / "tasks")
     assert not (tmp_path / "results.duckdb").exists()
 

@@ -48,6 +48,9 @@ def evaluate_command(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="First items of each task only.")] = None,
     include_path: Annotated[Path | None, typer.Option("--include-path", help="Folder with lm-eval YAML tasks.")] = None,
+    trust_task_code: Annotated[
+        bool, typer.Option("--trust-task-code", help="Let definitions of --include-path run their own Python and templates.")
+    ] = False,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Mirror of hub data sets: <hub id>/<config or default>/<split>.jsonl.gz.")
     ] = None,
@@ -118,6 +121,7 @@ def evaluate_command(
         num_fewshot=num_fewshot,
         limit=limit,
         include_path=include_path,
+        trust_task_code=trust_task_code,
         data_dir=data_dir,
         dtype=dtype,
         quantize=quantize,
