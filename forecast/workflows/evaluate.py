@@ -11,6 +11,7 @@ from forecast.core.errors import ForecastError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.hub import Fetcher
+from forecast.scoring.devices import settle_device, settle_dtype
 from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED, render_task
 from forecast.scoring.requests import RenderedTask
 from forecast.scoring.task_source import find_tasks, load_tasks
@@ -91,6 +92,7 @@ def evaluate(
     fetcher: Fetcher | None = None,
     progress: Progress | None = None,
     store: ResultStore | None = None,
+    allow_unused_weights: bool = False,
 ) -> EvaluationReport:
     """Score every checkpoint on every task; what is already stored is not computed again.
 
@@ -116,6 +118,7 @@ def evaluate(
         fetcher: brings hub checkpoints to local folders; one with the hub's usual settings when not given.
         progress: where bars and notices go.
         store: opened store, for callers that already hold one.
+        allow_unused_weights: leave out tensors of the files that the model does not take, instead of refusing the checkpoint.
 
     Raises:
         UsageError: an unknown task, device or data type, or nothing to do.
@@ -130,7 +133,6 @@ def evaluate(
     texts = render_text_files(text_files, limit=limit, on_notice=progress.notice)
     manager = find_tasks(tasks, include_path=include_path, data_dir=data_dir, on_notice=progress.notice) if tasks else None
     # What loads models takes seconds to import: a wrong name is refused before that.
-    from forecast.scoring.checkpoint_loading import settle_device, settle_dtype
     from forecast.workflows.evaluate_family import FamilySweep
     from forecast.workflows.evaluate_records import ScoringSettings
 
@@ -143,6 +145,7 @@ def evaluate(
         device_map=device_map,
         backend=backend,
         quantization=_settle_quantization(quantize, backend),
+        allow_unused=allow_unused_weights,
     )
     loaded = load_tasks(manager, tasks) if manager is not None else {}
     rendered = _render_all(loaded, num_fewshot, limit, fewshot_seed, skip_empty=skip_empty, progress=progress) + texts
@@ -152,15 +155,17 @@ def evaluate(
     family = FamilySweep(requests, rendered, settings, store, fetcher or Fetcher(progress=progress), progress)
     with progress.stage("checkpoints", len(requests)) as family_bar:
         for request in requests:
+            # A commit that failed left everything in the spool: the next one takes it in.
             family_bar.describe(request.model or request.source)
             try:
-                run_ids.extend(family.evaluate(request))
+                scored = family.evaluate(request)
+                store.commit()
+                run_ids.extend(scored)
             except UsageError:
                 raise  # What was asked for is wrong for every checkpoint.
             except ForecastError as error:
                 failures.append(FailedCheckpoint(source=request.source, error=str(error)))
                 progress.notice(f"failed: {failures[-1].line}")
-            store.commit()
             family_bar.advance()
     return EvaluationReport(rows=tuple(_rows_of(store, run_ids)), failures=tuple(failures))
 

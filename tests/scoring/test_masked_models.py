@@ -19,9 +19,10 @@ from forecast.core.progress import SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint, is_masked, load_checkpoint
 from forecast.scoring.engine import ScoringOptions
-from forecast.scoring.masked_forward import MASKED_BACKEND, MASKED_SCORING_VERSION, score_masked
+from forecast.scoring.masked_forward import score_masked
 from forecast.scoring.masked_tokenization import MaskedEncoder
 from forecast.scoring.requests import TextRequest
+from forecast.scoring.versions import MASKED_BACKEND, MASKED_SCORING_VERSION
 from forecast.workflows.evaluate import evaluate
 
 VOCABULARY = 300
