@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,17 +156,16 @@ def evaluate(
     family = FamilySweep(requests, rendered, settings, store, fetcher or Fetcher(progress=progress), progress)
     with progress.stage("checkpoints", len(requests)) as family_bar:
         for request in requests:
-            # A commit that failed left everything in the spool: the next one takes it in.
             family_bar.describe(request.model or request.source)
             try:
-                scored = family.evaluate(request)
-                store.commit()
-                run_ids.extend(scored)
+                run_ids.extend(family.evaluate(request))
             except UsageError:
                 raise  # What was asked for is wrong for every checkpoint.
             except ForecastError as error:
                 failures.append(FailedCheckpoint(source=request.source, error=str(error)))
                 progress.notice(f"failed: {failures[-1].line}")
+                with suppress(ForecastError, OSError):
+                    store.commit()  # What was finished before; where this fails too, the spool keeps it.
             family_bar.advance()
     return EvaluationReport(rows=tuple(_rows_of(store, run_ids)), failures=tuple(failures))
 

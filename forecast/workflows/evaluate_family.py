@@ -77,7 +77,9 @@ class FamilySweep:
                 this checkpoint's failure.
         """
         try:
-            return self._evaluate(asked)
+            run_ids = self._evaluate(asked)
+            self._stage = "storing its results"
+            self._store.commit()
         except ForecastError:
             raise
         except Exception as error:
@@ -87,6 +89,7 @@ class FamilySweep:
                 expected=f"a whole checkpoint that runs in {self._settings.dtype_label} on {self._settings.device}",
                 remedy="check config.json and the files beside it, try --dtype float32, or leave it out",
             ) from error
+        return run_ids
 
     def _evaluate(self, asked: CheckpointRequest) -> list[str]:
         if asked.source.startswith(BACKEND_SOURCE):
