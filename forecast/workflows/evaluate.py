@@ -18,6 +18,7 @@ from forecast.scoring.requests import RenderedTask
 from forecast.scoring.task_source import find_tasks, load_tasks
 from forecast.scoring.text_files import render_text_files
 from forecast.store import Store
+from forecast.workflows.evaluate_readiness import missing_for_predict
 
 if TYPE_CHECKING:
     from forecast.scoring.quantization import Quantization
@@ -55,6 +56,8 @@ class EvaluationReport:
     rows: tuple[dict[str, object], ...]
     """One row of `scores` per checkpoint and task, with `tokens_unique, tokens_computed, tokens_padded, seconds`."""
     failures: tuple[FailedCheckpoint, ...]
+    missing: tuple[str, ...] = ()
+    """What a forecast from these results will lack, and how to give it; one sentence each."""
 
     def raise_failures(self) -> None:
         """Raise what went wrong, if anything did.
@@ -167,7 +170,8 @@ def evaluate(
                 with suppress(ForecastError, OSError):
                     store.commit()  # What was finished before; where this fails too, the spool keeps it.
             family_bar.advance()
-    return EvaluationReport(rows=tuple(_rows_of(store, run_ids)), failures=tuple(failures))
+    rows = _rows_of(store, run_ids)
+    return EvaluationReport(rows=tuple(rows), failures=tuple(failures), missing=tuple(missing_for_predict(store, rows)))
 
 
 def _rows_of(store: ResultStore, run_ids: Sequence[str]) -> list[dict[str, object]]:
