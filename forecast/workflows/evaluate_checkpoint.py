@@ -62,7 +62,6 @@ def score_checkpoint(
             f"{name}: {unknown:,} of {len(plan.tree.row_target):,} distinct scored tokens are unknown to the tokenizer "
             "and scored as such"
         )
-    results: dict[str, RunCounters] = {}
     try:
         totals = _score_all(checkpoint, plan, owners, settings, progress, name)
     finally:
@@ -70,10 +69,9 @@ def score_checkpoint(
         for run in runs:
             run.flush()
     _report_cost(totals, settings, progress, name)
-    for run in [run for run in runs if run.is_missing]:
-        counters = _share_of(run, plan, owners, totals)
-        store.close_run(run.run.run_id, RunStatus.COMPLETE, counters)
-        results[run.run.run_id] = counters
+    results = _shares(runs, plan, owners, totals)
+    for run_id, counters in results.items():
+        store.close_run(run_id, RunStatus.COMPLETE, counters)
     return results
 
 
@@ -152,30 +150,39 @@ def _prefixed(progress: Progress, name: str) -> Callable[[str], None]:
     return lambda text: progress.notice(f"{name}: {text}")
 
 
-def _share_of(
-    run: RunInProgress, plan: ScoringPlan, owners: Sequence[tuple[RunInProgress, TextRequest]], totals: RunCounters
-) -> RunCounters:
-    """One run's part of a scoring that several tasks shared.
+def _shares(
+    runs: Sequence[RunInProgress],
+    plan: ScoringPlan,
+    owners: Sequence[tuple[RunInProgress, TextRequest]],
+    totals: RunCounters,
+) -> dict[str, RunCounters]:
+    """Each run's part of a scoring that several tasks shared.
 
     By the distinct prefixes that it was the first to ask for; in a session that went on with some items, whose prefixes a
     finished item may have asked for first, by the tokens that it asked for.
     """
-    asked = [(owners[request.owner], request) for request in plan.requests]
-    mine = [request for (owner, text), request in asked if owner is run and run.wants(text)]
-    requested = sum(len(request.inputs) for request in mine)
+    number = {id(run): index for index, run in enumerate(runs)}
+    run_of = np.array([number[id(owners[request.owner][0])] for request in plan.requests], dtype=np.int64)
+    wanted = _wanted(plan, owners)
+    tokens = np.where(wanted, [len(request.inputs) for request in plan.requests], 0)
+    truncated = np.where(wanted, [request.n_truncated for request in plan.requests], 0)
+    requested, cut = (np.bincount(run_of, weights=part, minlength=len(runs)) for part in (tokens, truncated))
+    first = requested
     if totals.tokens_unique == plan.tokens_unique:
-        segment_length = np.diff(np.append(plan.tree.segment_start, len(plan.tree.token)))
-        first = np.array([asked[i][0][0] is run for i in plan.tree.segment_request], dtype=np.bool_)
-        share = int(segment_length[first].sum()) / max(1, totals.tokens_unique)
-    else:
-        share = requested / max(1, totals.tokens_requested)
-    return RunCounters(
-        tokens_requested=requested,
-        tokens_unique=round(totals.tokens_unique * share),
-        tokens_computed=round(totals.tokens_computed * share),
-        tokens_padded=round(totals.tokens_padded * share),
-        tokens_truncated=sum(request.n_truncated for request in mine),
-        seconds=totals.seconds * share,
-        flops_done=totals.flops_done * share,
-        flops_bound=totals.flops_bound * share,
-    )
+        lengths = np.diff(np.append(plan.tree.segment_start, len(plan.tree.token)))
+        first = np.bincount(run_of[plan.tree.segment_request], weights=lengths, minlength=len(runs))
+    shares = first / max(1.0, float(first.sum()))
+    return {
+        run.run.run_id: RunCounters(
+            tokens_requested=int(requested[index]),
+            tokens_unique=round(totals.tokens_unique * shares[index]),
+            tokens_computed=round(totals.tokens_computed * shares[index]),
+            tokens_padded=round(totals.tokens_padded * shares[index]),
+            tokens_truncated=int(cut[index]),
+            seconds=totals.seconds * shares[index],
+            flops_done=totals.flops_done * shares[index],
+            flops_bound=totals.flops_bound * shares[index],
+        )
+        for index, run in enumerate(runs)
+        if run.is_missing
+    }

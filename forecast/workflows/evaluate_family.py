@@ -146,7 +146,7 @@ class FamilySweep:
                     f"{request.source}: stored as {known} until now, and as '{checkpoint.model}' of family "
                     f"'{checkpoint.family}' from now on"
                 )
-            elif (plain.family, plain.model) != (known.family, known.model):
+            elif plain.model != known.model:
                 self._progress.notice(f"{request.source}: these weights with this tokenizer are stored as {known}, and stay so")
         return checkpoint
 

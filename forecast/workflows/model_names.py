@@ -51,10 +51,12 @@ def check_path(text: str) -> None:
     folder = Path(text).expanduser()
     if not _is_folder(text):
         if folder.exists():
-            raise InputError(f"'{text}' is a file", expected="a checkpoint folder", remedy=f"try {folder.parent}")
+            what = "a file" if folder.is_file() else "not a folder"
+            raise InputError(f"'{text}' is {what}", expected="a checkpoint folder", remedy=f"try {folder.parent}")
         name = text.rpartition("@")[0] if "@" in text else text
         if text.startswith((".", "/", "~")) or name.count("/") > 1:
-            raise InputError(f"no folder '{text}'", expected="a checkpoint folder or a hub id", remedy="check the path")
+            shown = text[:_SHOWN_CHARACTERS]
+            raise InputError(f"no folder '{shown}'", expected="a checkpoint folder or a hub id", remedy="check the path")
         return
     inside = [] if (folder / "config.json").exists() else sorted(path.parent for path in folder.glob("*/config.json"))
     if inside:
