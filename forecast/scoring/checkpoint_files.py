@@ -110,7 +110,7 @@ def weight_files(folder: Path) -> list[Path]:
             return [folder / single]
         if (folder / index).is_file():
             return _indexed_files(folder / index)
-        files = sorted(path for path in folder.glob(pattern) if path.name not in _ADAPTER_FILES)
+        files = sorted(path for path in folder.glob(pattern) if path.is_file() and path.name not in _ADAPTER_FILES)
         if files:
             return files
     return []

@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import (
 from forecast.core.errors import CheckpointError
 from forecast.core.failures import say_failure
 from forecast.scoring.checkpoint_files import read_config, weight_files
-from forecast.scoring.config_limits import check_layers, check_size, read_shapes
+from forecast.scoring.config_limits import check_layers, check_size, read_shapes, whole_number_tensors
 from forecast.scoring.devices import DTYPE_NAMES
 from forecast.scoring.tokenizer_check import check_tokenizer
 
@@ -113,6 +113,8 @@ def load_checkpoint(
         folder, config, model_class, dtype=dtype, device=device, device_map=device_map, trust_remote_code=trust_remote_code
     )
     unused = _check_tensors(folder, info, allow_unused=allow_unused)
+    if getattr(config, "quantization_config", None) is None:
+        _check_types(folder, model)
     max_length = window_of(model, tokenizer, masked=masked)
     if max_length < 1:
         raise CheckpointError(f"the model in {folder} has a window of {max_length} tokens", expected="at least 1 (config.json)")
@@ -149,7 +151,7 @@ def _load_config(folder: Path, trust_remote_code: bool) -> Any:
         if not trust_remote_code and "trust_remote_code" in str(error):
             remedy = "it needs Python files of its own: read them, then name the model with --trust-remote-code"
         raise CheckpointError(
-            f"{folder}/config.json: {say_failure(error)}", expected="a known model type", remedy=remedy
+            f"{folder}/config.json: {say_failure(error)}", expected="a configuration of a known model type", remedy=remedy
         ) from error
 
 
@@ -262,6 +264,18 @@ def _check_tensors(folder: Path, info: dict[str, Any], *, allow_unused: bool) ->
             remedy="repair config.json, or, where these tensors do not matter, add --allow-unused-weights",
         )
     return unused
+
+
+def _check_types(folder: Path, model: Any) -> None:
+    """Refuse whole numbers where the model takes fractions and its configuration does not say how they were quantised."""
+    parameters = {name for name, parameter in model.named_parameters() if parameter.dtype.is_floating_point}
+    whole = sorted(whole_number_tensors(weight_files(folder)) & parameters)
+    if whole:
+        raise CheckpointError(
+            f"the weights in {folder} hold {len(whole)} tensors of whole numbers ({_first_three(whole)})",
+            expected="floating-point weights, or a quantization_config in config.json that says what they stand for",
+            remedy="save the checkpoint in a floating-point type; --quantize scores quantised variants of it",
+        )
 
 
 def _is_harmless(folder: Path, name: str) -> bool:

@@ -15,7 +15,7 @@ from forecast.core.errors import CheckpointError, ForecastError
 from forecast.core.user_files import open_user_file
 from forecast.scoring.checkpoint_files import parse_json_file, tokenizer_identity, weight_files
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint, load_checkpoint, load_tokenizer, window_of
-from forecast.scoring.config_limits import read_shapes
+from forecast.scoring.config_limits import read_shapes, whole_number_tensors
 from forecast.scoring.quantization import Quantization, quantize_model
 
 _VOLATILE_FIELDS = frozenset({"_name_or_path", "transformers_version", "torch_dtype", "dtype", "_commit_hash"})
@@ -163,7 +163,7 @@ def _fill(model: Any, folder: Path, names: Mapping[str, str], left_out: frozense
     """
     state = model.state_dict()
     filled = 0
-    if _stored_names(folder) - left_out != names.keys():
+    if _stored_names(folder) - left_out != names.keys() or whole_number_tensors(weight_files(folder)) & names.keys():
         return False
     try:
         for path in weight_files(folder):

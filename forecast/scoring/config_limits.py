@@ -40,6 +40,7 @@ _NUMBERS = frozenset(
 )
 _NESTED = ("text_config", "llm_config", "language_config")
 _FIRST_NUMBER = re.compile(r"\.(\d+)\.")
+_WHOLE_TYPES = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
 _MOST_LAYERS = 1000
 """Some architectures use one stored layer many times (ALBERT), none more often than this."""
 _MOST_COUNTED = 1 << 40
@@ -103,6 +104,18 @@ def check_size(folder: Path, asked: int, files: Sequence[Path]) -> None:
             f"{folder}/config.json describes a model of {asked:,} parameters, and the weights hold {held:,}",
             expected="the configuration that the weights were saved with",
         )
+
+
+def whole_number_tensors(files: Sequence[Path]) -> frozenset[str]:
+    """Return the tensors that safetensors files hold as whole numbers: quantised ones, which need their scales."""
+    from safetensors import safe_open
+
+    found: set[str] = set()
+    for path in files:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="numpy") as handle:
+                found |= {name for name in handle.keys() if handle.get_slice(name).get_dtype() in _WHOLE_TYPES}  # noqa: SIM118
+    return frozenset(found)
 
 
 def read_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]] | None:

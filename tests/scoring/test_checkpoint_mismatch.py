@@ -91,6 +91,27 @@ def test_an_adapter_is_refused_beside_or_instead_of_weights(
         load_checkpoint(folder, dtype="float32", device="cpu", allow_unused=True)
 
 
+def test_whole_numbers_are_no_weights_without_their_scales(make_checkpoint: Callable[..., Path]) -> None:
+    folder = make_checkpoint("gpt_neox")
+    tensors = load_file(folder / "model.safetensors")
+    name = "gpt_neox.layers.0.mlp.dense_h_to_4h.weight"
+    save_file({**tensors, name: tensors[name].to(torch.int8)}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=rf"hold 1 tensors of whole numbers \({name}\); .*quantization_config"):
+        load_checkpoint(folder, dtype="float32", device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["folder", "broken link"])
+def test_what_is_named_like_weights_and_is_no_file_is_not_one(kind: str, make_checkpoint: Callable[..., Path]) -> None:
+    folder = make_checkpoint("gpt_neox")
+    (folder / "model.safetensors").unlink()
+    if kind == "folder":
+        (folder / "model.safetensors").mkdir()
+    else:
+        (folder / "model.safetensors").symlink_to(folder / "nowhere")
+    with pytest.raises(CheckpointError, match="has no weights"):
+        read_config(folder)
+
+
 def test_two_spellings_of_a_tied_matrix_are_no_fault(make_checkpoint: Callable[..., Path]) -> None:
     folder = make_checkpoint("gemma")
     matrix = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
