@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from forecast.core.errors import InputError
+from forecast.core.user_files import read_user_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +124,7 @@ def read_located(path: Path) -> Field:
     Raises:
         InputError: the file cannot be read, is no YAML, is empty, or names a field twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}", expected="a YAML card in UTF-8") from error
+    text = read_user_text(path, expected="a YAML card in UTF-8")
     loader: yaml.SafeLoader | None = None
     try:
         loader = yaml.SafeLoader(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +12,70 @@ import typer
 from forecast.core.errors import UsageError
 
 DEFAULT_DB = Path("forecast.duckdb")
+MOST_64_BIT = 2**63 - 1
+MOST_32_BIT = 2**31 - 1
+"""Largest numbers of the results file's columns: seeds and counts of tokens, items and examples."""
 
 
 def _silence_log(quiet: bool) -> bool:
     """Show or hide what lower layers log, which have no progress to report to: waiting for a locked file."""
     logging.getLogger("forecast").setLevel(logging.ERROR if quiet else logging.WARNING)
     return quiet
+
+
+def read_counts(values: list[str] | None) -> list[int] | None:
+    """Read an option of counts, repeated or comma-separated: `3e11`, `300000000000`.
+
+    Raises:
+        typer.BadParameter: no finite number above 0, or more than 64 bits hold.
+    """
+    return None if not values else [int(number) for number in _read_numbers(values, most=float(MOST_64_BIT))]
+
+
+def read_flops(values: list[str] | None) -> list[float] | None:
+    """Read an option of FLOPs, repeated or comma-separated.
+
+    Raises:
+        typer.BadParameter: no finite number above 0.
+    """
+    return None if not values else _read_numbers(values, most=math.inf)
+
+
+def _read_numbers(values: list[str], *, most: float) -> list[float]:
+    numbers = []
+    for text in [part.strip() for value in values for part in value.split(",")]:
+        try:
+            number = float(text.replace("_", "?"))
+        except ValueError:
+            raise typer.BadParameter(f"'{text}' is not a number; expected e.g. 300e9") from None
+        if not math.isfinite(number) or not 1 <= number < most:
+            top = "" if math.isinf(most) else f" and below {most:.3g}"
+            raise typer.BadParameter(f"'{text}' is out of range; expected a finite number of at least 1{top}")
+        numbers.append(number)
+    return numbers
+
+
+def check_counts(values: list[str] | None) -> list[str] | None:
+    """Callback of an option that `read_counts` reads: what is wrong is said as wrong use of that option."""
+    read_counts(values)
+    return values
+
+
+def check_flops(values: list[str] | None) -> list[str] | None:
+    """Callback of an option that `read_flops` reads."""
+    read_flops(values)
+    return values
+
+
+def check_finite(value: float | None) -> float | None:
+    """Callback of an option whose number must be finite: a range lets `nan` pass.
+
+    Raises:
+        typer.BadParameter: it is infinite or not a number.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"'{value}' is not a finite number")
+    return value
 
 
 DbOption = Annotated[Path, typer.Option("--db", envvar="FORECAST_DB", help="Results file.", show_default="forecast.duckdb")]
@@ -34,7 +93,7 @@ ShotsOption = Annotated[
         "--num-fewshot", min=0, help="Shots, where several were measured; the card's, or those of most runs, if not said."
     ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=MOST_64_BIT, help="Seed of everything random.")]
 
 
 def split_names(text: str | None, option: str) -> list[str] | None:

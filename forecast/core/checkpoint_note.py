@@ -13,8 +13,11 @@ from pathlib import Path
 from forecast.core.errors import InputError
 from forecast.core.records import Metadata
 from forecast.core.units import FlopsConvention
+from forecast.core.user_files import read_user_text
 
 FILE_NAME = "forecast.json"
+_MOST = 2**63 - 1
+"""What the results file can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +55,10 @@ def read_note(folder: Path) -> CheckpointNote | None:
     path = folder / FILE_NAME
     if not path.is_file():
         return None
+    text = read_user_text(path, expected="a JSON object")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}", expected="a JSON object", remedy="repair or delete it") from error
     known = {entry.name for entry in fields(CheckpointNote)}
     if not isinstance(content, dict) or not {"family", "model"} <= content.keys() <= known:
@@ -73,8 +77,8 @@ def _check_values(path: Path, content: dict[str, object]) -> None:
             raise InputError(f"{path}: {name} is {content[name]!r}", expected="a non-empty string")
     for name in ("step", "params", "params_non_embedding", "tokens"):
         value = content.get(name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise InputError(f"{path}: {name} is {value!r}", expected="a whole number of at least 0, or null")
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST):
+            raise InputError(f"{path}: {name} is {value!r}", expected="a whole number of at least 0 in 64 bits, or null")
     for name in ("flops", "validation_loss"):
         value = content.get(name)
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,9 +11,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from forecast.core.errors import CheckpointError
-from forecast.scoring.checkpoint_files import tokenizer_identity, weight_files
-from forecast.scoring.checkpoint_loading import LoadedCheckpoint, load_checkpoint, load_tokenizer
+from forecast.core.errors import CheckpointError, ForecastError
+from forecast.core.user_files import open_user_file
+from forecast.scoring.checkpoint_files import parse_json_file, tokenizer_identity, weight_files
+from forecast.scoring.checkpoint_loading import LoadedCheckpoint, load_checkpoint, load_tokenizer, window_of
+from forecast.scoring.config_limits import read_shapes, whole_number_tensors
 from forecast.scoring.quantization import Quantization, quantize_model
 
 _VOLATILE_FIELDS = frozenset({"_name_or_path", "transformers_version", "torch_dtype", "dtype", "_commit_hash"})
@@ -26,17 +27,27 @@ class CheckpointSweep:
     """Holds at most one model."""
 
     def __init__(
-        self, *, dtype: str, device: str, device_map: str | None = None, quantization: Quantization | None = None
+        self,
+        *,
+        dtype: str,
+        device: str,
+        device_map: str | None = None,
+        quantization: Quantization | None = None,
+        allow_unused: bool = False,
     ) -> None:
-        """All checkpoints are opened with this data type, on this device."""
+        """All checkpoints are opened with this data type, on this device; `allow_unused` as in `load_checkpoint`."""
         self._dtype = dtype
         self._device = device
         self._device_map = device_map
         self._quantization = quantization
+        self._allow_unused = allow_unused
         self._loaded: LoadedCheckpoint | None = None
         self._config: dict[str, Any] = {}
         self._tokenizer_hash = ""
         self._names: dict[str, str] = {}
+        self._left_out: frozenset[str] = frozenset()
+        """Tensors of the files that are in no parameter: buffers that the library knows to be harmless, and unused ones."""
+        self._unused: frozenset[str] = frozenset()
         self._reader: threading.Thread | None = None
 
     def open(self, folder: Path, *, trust_remote_code: bool = False) -> LoadedCheckpoint:
@@ -49,8 +60,14 @@ class CheckpointSweep:
         before, self._loaded = self._loaded, None  # A failure below leaves no half-filled model behind.
         loaded: LoadedCheckpoint | None = None
         alike = bool(self._names) and not trust_remote_code and config == self._config and _is_safetensors(folder)
-        if before is not None and alike and _fill(before.model, folder, self._names):
-            loaded = replace(before, tokenizer=self._tokenizer(folder, before))
+        if before is not None and alike and _fill(before.model, folder, self._names, self._left_out):
+            tokenizer = self._tokenizer(folder, before)
+            loaded = replace(
+                before,
+                tokenizer=tokenizer,
+                max_length=window_of(before.model, tokenizer, masked=before.masked),
+                unused=tuple(sorted(self._unused & _stored_names(folder))),
+            )
         if loaded is None:
             before = None  # Free the old weights before the new ones are read.
             loaded = load_checkpoint(
@@ -59,21 +76,24 @@ class CheckpointSweep:
                 device=self._device,
                 device_map=self._device_map,
                 trust_remote_code=trust_remote_code,
+                allow_unused=self._allow_unused,
             )
             self._config = config
             plain = self._device_map is None and self._quantization is None and not trust_remote_code
             self._names = _map_tensors(loaded.model, folder) if plain else {}
+            self._left_out = _stored_names(folder) - self._names.keys() if self._names else frozenset()
+            self._unused = frozenset(loaded.unused)
             if self._quantization is not None:
                 quantize_model(loaded.model, self._quantization)
         self._tokenizer_hash = tokenizer_identity(folder)
         self._loaded = loaded
         return loaded
 
-    def read_ahead(self, folder: Path) -> None:
-        """Bring a folder's weights into the system's file cache in the background, using no memory of this process."""
+    def read_ahead(self, files: list[Path]) -> None:
+        """Bring weight files into the system's file cache in the background, using no memory of this process."""
         if self._reader is not None and self._reader.is_alive():
             return
-        self._reader = threading.Thread(target=_touch, args=(weight_files(folder),), daemon=True)
+        self._reader = threading.Thread(target=_touch, args=(files,), daemon=True)
         self._reader.start()
 
     def _tokenizer(self, folder: Path, before: LoadedCheckpoint) -> Any:
@@ -81,18 +101,22 @@ class CheckpointSweep:
 
 
 def _stable_config(folder: Path) -> dict[str, Any]:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = parse_json_file(folder / "config.json", expected="a Hugging Face model configuration")
     return {key: value for key, value in config.items() if key not in _VOLATILE_FIELDS}
 
 
 def _touch(files: list[Path]) -> None:
     for path in files:
         try:
-            with path.open("rb", buffering=0) as handle:
+            with open_user_file(path) as handle:
                 while handle.read(_READ_BYTES):
                     pass
-        except OSError:
+        except (OSError, ForecastError):
             return  # Reading ahead is a courtesy; opening the file will report what is wrong with it.
+
+
+def _stored_names(folder: Path) -> frozenset[str]:
+    return frozenset(read_shapes(weight_files(folder)) or ())
 
 
 def _is_safetensors(folder: Path) -> bool:
@@ -129,18 +153,22 @@ def _same(own: torch.Tensor, tensor: torch.Tensor) -> bool:
 
 
 @torch.no_grad()
-def _fill(model: Any, folder: Path, names: Mapping[str, str]) -> bool:
+def _fill(model: Any, folder: Path, names: Mapping[str, str], left_out: frozenset[str]) -> bool:
     """Copy the files' tensors into the module; False where the files do not hold exactly the tensors of the mapping.
+
+    A tensor more than those of the mapping and those that the first checkpoint left out is for the loader to judge.
 
     Raises:
         CheckpointError: a file is corrupt.
     """
     state = model.state_dict()
     filled = 0
+    if _stored_names(folder) - left_out != names.keys() or whole_number_tensors(weight_files(folder)) & names.keys():
+        return False
     try:
         for path in weight_files(folder):
             with safe_open(path, framework="pt") as handle:
-                for name in set(handle.keys()) & names.keys():
+                for name in sorted(set(handle.keys()) & names.keys()):
                     tensor = handle.get_tensor(name)
                     if tensor.shape != state[names[name]].shape:
                         return False

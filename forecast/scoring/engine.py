@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,9 +21,6 @@ from forecast.scoring.prefix_tree import IntArray
 from forecast.scoring.requests import ScoredRequests
 from forecast.scoring.tree_attention import UnsupportedAttentionError
 from forecast.scoring.tree_batches import Batch, cut_batches
-
-SCORING_VERSION = "1"
-"""Changes whenever the same request could give another number."""
 
 DEFAULT_TOKEN_BUDGET = {"cpu": 2048, "cuda": 8192}
 CARRY_BYTES = 256 << 20
@@ -53,26 +51,32 @@ def score_plan(
     *,
     on_notice: Callable[[str], None],
     name_request: Callable[[int], str],
+    wanted: NDArray[np.bool_] | None = None,
 ) -> Iterator[ScoredRequests]:
     """Yield finished requests as they come.
+
+    Only `wanted` ones (all when None) are computed and yielded, with the bits that they get when all are: batches are cut
+    from the whole plan, and those without a wanted request are left out.
 
     Raises:
         CheckpointError: a logit is NaN or infinite (the request is named), or a token is outside the vocabulary.
     """
-    if not plan.requests:
+    wanted = np.ones(len(plan.requests), dtype=np.bool_) if wanted is None else wanted
+    if not wanted.any():
         return
     _check_vocabulary(checkpoint, plan)
+    plainly = partial(score_plainly, checkpoint, plan, _budget(checkpoint, options), wanted=wanted, name_request=name_request)
     if options.deterministic:
-        yield from score_plainly(checkpoint, plan, _budget(checkpoint, options), alone=True, name_request=name_request)
+        yield from plainly(alone=True)
         return
     any_done = False
     try:
-        for done in _score_packed(checkpoint, plan, options, name_request):
+        for done in _score_packed(checkpoint, plan, wanted, options, name_request):
             any_done = True
             yield done
     except UnsupportedAttentionError as reason:
         on_notice(f"scored the plain way, each input in full: {reason}")
-        yield from score_plainly(checkpoint, plan, _budget(checkpoint, options), alone=False, name_request=name_request)
+        yield from plainly(alone=False)
     except torch.OutOfMemoryError as error:
         raise CheckpointError(
             f"scoring does not fit the memory of {checkpoint.device} even one position at a time",
@@ -82,7 +86,7 @@ def score_plan(
         if any_done:
             raise
         on_notice(f"scored the plain way, each input in full: the packed way failed ({' '.join(str(error).split())[:200]})")
-        yield from score_plainly(checkpoint, plan, _budget(checkpoint, options), alone=False, name_request=name_request)
+        yield from plainly(alone=False)
 
 
 def _budget(checkpoint: LoadedCheckpoint, options: ScoringOptions) -> int:
@@ -100,7 +104,11 @@ def _check_vocabulary(checkpoint: LoadedCheckpoint, plan: ScoringPlan) -> None:
 
 
 def _score_packed(
-    checkpoint: LoadedCheckpoint, plan: ScoringPlan, options: ScoringOptions, name_request: Callable[[int], str]
+    checkpoint: LoadedCheckpoint,
+    plan: ScoringPlan,
+    wanted: NDArray[np.bool_],
+    options: ScoringOptions,
+    name_request: Callable[[int], str],
 ) -> Iterator[ScoredRequests]:
     """The fast path. Nothing is yielded before the first finished requests agree with the plain way."""
     packed = PackedModel(checkpoint.model)
@@ -112,7 +120,8 @@ def _score_packed(
     greedy = np.zeros(len(tree.row_node), dtype=np.bool_)
     finished, checked = 0, False
     computed, padded, flops = 0, 0, 0.0
-    for batch in _batches_within_memory(packed, plan, _budget(checkpoint, options), _carry_limit(checkpoint), scores, greedy):
+    budget, carry_limit = _budget(checkpoint, options), _carry_limit(checkpoint)
+    for batch in _batches_within_memory(packed, plan, wanted, budget, carry_limit, scores, greedy):
         rows = slice(batch.row_start, batch.row_stop)
         if not np.isfinite(scores[rows]).all():
             _fail_on(checkpoint, plan, batch, scores, name_request)
@@ -121,9 +130,11 @@ def _score_packed(
         padded += appended
         flops += cost.of_batch(batch) + cost.per_token * appended
         before, finished = finished, int(np.searchsorted(plan.completion, batch.row_stop))
-        if finished == before:
+        complete = plan.by_completion[before:finished]
+        complete = complete[wanted[complete]]
+        if not len(complete):
             continue
-        done = _sum_requests(plan, plan.by_completion[before:finished], scores, greedy, computed, padded, flops)
+        done = _sum_requests(plan, complete, scores, greedy, computed, padded, flops)
         if not checked:
             _compare_with_plain(checkpoint, plan, done)
             checked = True
@@ -143,6 +154,7 @@ def _let_allocator_keep_blocks() -> None:
 def _batches_within_memory(
     packed: PackedModel,
     plan: ScoringPlan,
+    wanted: NDArray[np.bool_],
     budget: int,
     carry_limit: int,
     scores: NDArray[np.float64],
@@ -150,15 +162,17 @@ def _batches_within_memory(
 ) -> Iterator[Batch]:
     """Score batch after batch into the two arrays; out of memory halves the budget and goes on where it stopped."""
     start, total = 0, len(plan.tree.token)
+    asked = None if wanted.all() else plan.rows_of(wanted)
     while start < total:
         packed.forget()
         try:
-            for batch in cut_batches(plan.tree, budget, carry_limit=carry_limit, start=start):
+            for batch in cut_batches(plan.tree, budget, carry_limit=carry_limit, start=start, rows=asked):
                 rows = slice(batch.row_start, batch.row_stop)
                 row_scores, row_greedy = packed.score_batch(batch, torch.from_numpy(plan.tree.row_target[rows]))
                 scores[rows], greedy[rows] = row_scores.numpy(), row_greedy.numpy()
                 start = batch.stop
                 yield batch
+            return
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error) or budget <= 1:
                 raise

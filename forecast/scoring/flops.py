@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from forecast.scoring.cpu_products import linear
 from forecast.scoring.prefix_tree import PrefixTree
@@ -25,11 +27,14 @@ class ForwardCost:
     per_scored: float
     """Output matrix at one position: 2 x vocabulary x width."""
 
-    def bound(self, tree: PrefixTree) -> float:
-        """Least FLOPs: every distinct prefix once, attention to its ancestors and itself, the head where it is scored."""
-        scored = len(set(tree.row_node.tolist()))
-        pairs = float((tree.depth + 1).sum())
-        return self.per_token * len(tree.token) + self.per_pair * pairs + self.per_scored * scored
+    def bound(self, tree: PrefixTree, entries: NDArray[np.bool_] | None = None, rows: NDArray[np.bool_] | None = None) -> float:
+        """Least FLOPs of some entries and rows (None: all).
+
+        Distinct prefixes once each, attention to their ancestors and themselves, the head where it is scored.
+        """
+        depth = tree.depth if entries is None else tree.depth[entries]
+        scored = len(np.unique(tree.row_node if rows is None else tree.row_node[rows]))
+        return self.per_token * len(depth) + self.per_pair * float((depth + 1).sum()) + self.per_scored * scored
 
     def of_batch(self, batch: Batch) -> float:
         """FLOPs of one packed batch, masked products counted in full."""

@@ -18,9 +18,6 @@ from forecast.scoring.flops import ForwardCost, forward_cost
 from forecast.scoring.masked_tokenization import MaskedRequest
 from forecast.scoring.plain_path import non_finite_error
 
-MASKED_BACKEND = "native:masked"
-MASKED_SCORING_VERSION = "masked-1"
-"""Changes whenever the same request could give another number."""
 _LOGIT_BYTES = 256 << 20
 """Where the head cannot be narrowed to the scored rows, the logits of every position are written: this bounds them."""
 _PADDING = 0.125
@@ -84,13 +81,17 @@ def score_masked(
     *,
     on_notice: Callable[[str], None],
     name_request: Callable[[int], str],
+    wanted: NDArray[np.bool_] | None = None,
 ) -> Iterator[ScoredTokens]:
     """Yield scored tokens as they come, longest inputs first.
+
+    Batches without a `wanted` request (all when None) are left out; the others stay as they are, unwanted requests included.
 
     Raises:
         CheckpointError: a logit is NaN or infinite (the request is named), or a token is outside the vocabulary.
     """
-    if not requests:
+    wanted = np.ones(len(requests), dtype=np.bool_) if wanted is None else wanted
+    if not wanted.any():
         return
     _check_vocabulary(checkpoint, requests)
     order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].inputs), requests[i].inputs))
@@ -100,6 +101,8 @@ def score_masked(
         budget = max(1, min(budget, _LOGIT_BYTES // (4 * int(checkpoint.model.config.vocab_size))))
     cost = forward_cost(checkpoint.model, checkpoint.params_non_embedding)
     for batch in _batches(checkpoint, requests, order, mode, 1 if options.deterministic else budget):
+        if not wanted[batch.request].any():
+            continue
         scores, greedy = _score_halving(checkpoint, batch, mode)
         if not np.isfinite(scores).all():
             raise non_finite_error(name_request(requests[batch.request[int(np.flatnonzero(~np.isfinite(scores))[0])]].owner))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from forecast.core.errors import CheckpointError
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
@@ -27,6 +28,7 @@ def score_plainly(
     token_budget: int,
     *,
     alone: bool,
+    wanted: NDArray[np.bool_],
     name_request: Callable[[int], str],
 ) -> Iterator[ScoredRequests]:
     """Yield finished requests, longest inputs first; equal inputs are computed once.
@@ -36,6 +38,7 @@ def score_plainly(
         plan: what to score.
         token_budget: positions per forward pass.
         alone: one input per forward pass, so that its bits do not depend on its neighbours.
+        wanted: which requests are computed and yielded; a batch without any is left out, the others stay as they are.
         name_request: how to name a request in an error.
 
     Raises:
@@ -52,6 +55,9 @@ def score_plainly(
     while waiting:
         size = 1 if alone else _batch_size(waiting, budget)
         batch = waiting[:size]
+        if not any(wanted[index] for inputs in batch for index in by_input[inputs]):
+            del waiting[:size]
+            continue
         rows = [_ask(plan, inputs, by_input[inputs]) for inputs in batch]
         try:
             with fast_products(products):
@@ -69,10 +75,11 @@ def score_plainly(
         if not np.isfinite(sums).all():
             worst = owners[int(np.flatnonzero(~np.isfinite(sums))[0])]
             raise non_finite_error(name_request(worst))
+        asked = wanted[owners]
         yield ScoredRequests(
-            request=np.array(owners, dtype=np.int64),
-            loglikelihood=sums,
-            is_greedy=np.logical_and.reduceat(plain.greedy.numpy(), edges),
+            request=np.array(owners, dtype=np.int64)[asked],
+            loglikelihood=sums[asked],
+            is_greedy=np.logical_and.reduceat(plain.greedy.numpy(), edges)[asked],
             tokens_computed=sum(len(inputs) for inputs in batch),
             tokens_padded=plain.padded,
             flops=cost.of_padded(len(batch), len(batch[0]), plain.logits),

@@ -13,6 +13,7 @@ from pathlib import Path
 from forecast.core.errors import InputError, UsageError
 from forecast.core.hashing import content_hash
 from forecast.core.records import ItemRecord, TaskRecord
+from forecast.core.user_files import read_user_bytes
 from forecast.scoring.requests import RenderedTask, TextRequest
 
 TASK_PREFIX = "text:"
@@ -112,15 +113,11 @@ def _stem(path: Path) -> str:
 
 
 def _read_bytes(path: Path) -> bytes:
+    content = read_user_bytes(path, expected="a UTF-8 text file (.txt, .gz or .xz)")
     try:
         if path.suffix == ".gz":
-            with gzip.open(path, "rb") as packed:
-                return packed.read()
-        if path.suffix == ".xz":
-            return lzma.decompress(path.read_bytes())
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"no file {path}", expected="a UTF-8 text file (.txt, .gz or .xz)", remedy="check --text") from error
+            return gzip.decompress(content)
+        return lzma.decompress(content) if path.suffix == ".xz" else content
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}", expected="a whole text, .gz or .xz file") from error
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forecast.scoring.prefix_tree import IntArray, PrefixTree
 
@@ -87,10 +88,19 @@ class Batch:
     """For each of those rows, its position in `scored`."""
 
 
-def cut_batches(tree: PrefixTree, token_budget: int, *, carry_limit: int, start: int = 0) -> Iterator[Batch]:
+def cut_batches(
+    tree: PrefixTree,
+    token_budget: int,
+    *,
+    carry_limit: int,
+    start: int = 0,
+    rows: NDArray[np.bool_] | None = None,
+) -> Iterator[Batch]:
     """Yield batches of at most `token_budget` new entries from entry `start` on.
 
-    Prefixes longer than `carry_limit`, and those before `start`, are computed again instead of carried.
+    Prefixes longer than `carry_limit`, and those before `start`, are computed again instead of carried. With `rows`, only
+    batches that score one of those rows are yielded, and those whose keys and values they carry: where the cuts lie and what
+    is carried does not depend on `rows`, so every row gets the bits that it would get among all others.
     """
     total = len(tree.token)
     edges = [start]
@@ -98,11 +108,34 @@ def cut_batches(tree: PrefixTree, token_budget: int, *, carry_limit: int, start:
         edges.append(_choose_cut(tree, edges[-1], token_budget))
     paths = [tree.ancestors(edge) for edge in edges[:-1]] + [np.empty(0, dtype=np.int64)]
     nothing = np.empty(0, dtype=np.int64)
-    for first, stop, path, after in zip(edges[:-1], edges[1:], paths[:-1], paths[1:], strict=True):
-        carries = len(path) <= carry_limit and first > start
+    carried = [index > 0 and len(path) <= carry_limit for index, path in enumerate(paths[:-1])]
+    chosen = range(len(carried)) if rows is None else _needed_batches(tree, edges, paths, carried, rows)
+    for index, following in zip(chosen, [*chosen[1:], len(carried)], strict=True):
+        first, stop, path, after, carries = edges[index], edges[index + 1], paths[index], paths[following], carried[index]
         keys = np.concatenate([path, np.arange(first, stop)])
         kept = np.searchsorted(keys, after) if len(after) <= carry_limit else nothing
         yield _make_batch(tree, keys, len(path) if carries else 0, 0 if carries else len(path), first, stop, kept)
+
+
+def _needed_batches(
+    tree: PrefixTree, edges: list[int], paths: list[IntArray], carried: list[bool], rows: NDArray[np.bool_]
+) -> list[int]:
+    """Batches that score some of the rows, and those that computed what these carry, and so on.
+
+    What a batch carries was computed where it belongs, or again by the last batch before it that carried nothing itself.
+    Between two needed batches nothing is lost: what the later one carries lies on the earlier one's path or within it.
+    """
+    starts = np.asarray(edges[:-1])
+    needed = np.zeros(len(starts), dtype=np.bool_)
+    asked = np.searchsorted(starts, tree.row_node[rows], side="right") - 1
+    needed[asked[asked >= 0]] = True
+    renewed = np.maximum.accumulate(np.where(carried, 0, np.arange(len(starts))))
+    for index in range(len(starts) - 1, 0, -1):
+        if needed[index] and carried[index]:
+            last = int(renewed[index - 1])
+            source = np.searchsorted(starts, paths[index], side="right") - 1
+            needed[np.maximum(source, last)] = True
+    return np.flatnonzero(needed).tolist()
 
 
 def _choose_cut(tree: PrefixTree, start: int, budget: int) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast.core.errors import InputError, UsageError
+from forecast.core.errors import UsageError
 from forecast.core.resources import data_folder
+from forecast.core.user_files import read_user_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,10 +48,7 @@ def find_example(name: str) -> ExampleQuery:
 
 def read_query(file: Path) -> str:
     """Return the SQL in a file."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read: {error}", expected="a text file with SQL") from error
+    return read_user_text(file, expected="a text file with SQL")
 
 
 def run_query(db: Path, sql: str, *, write: bool = False) -> Iterator[pa.RecordBatch]:

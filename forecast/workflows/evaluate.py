@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +12,12 @@ from forecast.core.errors import ForecastError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.hub import Fetcher
+from forecast.scoring.devices import settle_device, settle_dtype
 from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED
 from forecast.scoring.task_source import find_tasks, read_task_names
 from forecast.scoring.text_files import render_text_files
 from forecast.store import Store
+from forecast.workflows.evaluate_readiness import missing_for_predict
 from forecast.workflows.evaluate_tasks import RenderingSettings, write_out_tasks
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ class EvaluationReport:
     rows: tuple[dict[str, object], ...]
     """One row of `scores` per checkpoint and task, with `tokens_unique, tokens_computed, tokens_padded, seconds`."""
     failures: tuple[FailedCheckpoint, ...]
+    missing: tuple[str, ...] = ()
+    """What a forecast from these results will lack, and how to give it; one sentence each."""
 
     def raise_failures(self) -> None:
         """Raise what went wrong, if anything did.
@@ -92,6 +97,7 @@ def evaluate(
     fetcher: Fetcher | None = None,
     progress: Progress | None = None,
     store: ResultStore | None = None,
+    allow_unused_weights: bool = False,
 ) -> EvaluationReport:
     """Score every checkpoint on every task; what is already stored is not computed again.
 
@@ -118,6 +124,7 @@ def evaluate(
         fetcher: brings hub checkpoints to local folders; one with the hub's usual settings when not given.
         progress: where bars and notices go.
         store: opened store, for callers that already hold one.
+        allow_unused_weights: leave out tensors of the files that the model does not take, instead of refusing the checkpoint.
 
     Raises:
         UsageError: an unknown task, device or data type, a definition that is not trusted, or nothing to do.
@@ -133,7 +140,6 @@ def evaluate(
     texts = render_text_files(text_files, limit=limit, on_notice=progress.notice)
     definitions = find_tasks(names, include_path=include_path, data_dir=data_dir, on_notice=progress.notice)
     # What loads models takes seconds to import: a wrong name is refused before that.
-    from forecast.scoring.checkpoint_loading import settle_device, settle_dtype
     from forecast.workflows.evaluate_family import FamilySweep
     from forecast.workflows.evaluate_records import ScoringSettings
 
@@ -146,6 +152,7 @@ def evaluate(
         device_map=device_map,
         backend=backend,
         quantization=_settle_quantization(quantize, backend),
+        allow_unused=allow_unused_weights,
     )
     if store is None:
         store = Store(db)
@@ -173,9 +180,11 @@ def evaluate(
             except ForecastError as error:
                 failures.append(FailedCheckpoint(source=request.source, error=str(error)))
                 progress.notice(f"failed: {failures[-1].line}")
-            store.commit()
+                with suppress(ForecastError, OSError):
+                    store.commit()  # What was finished before; where this fails too, the spool keeps it.
             family_bar.advance()
-    return EvaluationReport(rows=tuple(_rows_of(store, run_ids)), failures=tuple(failures))
+    rows = _rows_of(store, run_ids)
+    return EvaluationReport(rows=tuple(rows), failures=tuple(failures), missing=tuple(missing_for_predict(store, rows)))
 
 
 def _rows_of(store: ResultStore, run_ids: Sequence[str]) -> list[dict[str, object]]:

@@ -1,34 +1,39 @@
-"""Evaluates one checkpoint after the other; what they share (plan, module, files read ahead) is kept between them."""
+"""Evaluates one checkpoint after the other. What is stored is found by identity; only what is missing loads a model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from forecast.core.errors import CheckpointError, ForecastError, UsageError
+from forecast.core.errors import CheckpointError, ForecastError
+from forecast.core.failures import say_failure
 from forecast.core.hashing import content_hash
 from forecast.core.progress import Progress
-from forecast.core.records import CheckpointRequest, RunStatus
+from forecast.core.records import CheckpointRecord, CheckpointRequest, RunRecord, RunStatus
 from forecast.hub import Fetcher
 from forecast.hub.weight_headers import count_parameters
-from forecast.scoring.checkpoint_files import checkpoint_identity, read_config, tokenizer_identity
-from forecast.scoring.checkpoint_loading import holds_masked_model
-from forecast.scoring.checkpoint_sweep import CheckpointSweep
-from forecast.scoring.lm_eval_backend import open_backend, parse_backend
+from forecast.scoring.checkpoint_files import checkpoint_identity, read_config, tokenizer_identity, weight_files
 from forecast.scoring.requests import RenderedTask
-from forecast.workflows.evaluate_checkpoint import OpenedRun, PlanCache, score_checkpoint
-from forecast.workflows.evaluate_masked import masked_settings, score_masked_checkpoint
+from forecast.workflows.evaluate_identity import folder_checkpoint_id, stored_name
 from forecast.workflows.evaluate_records import (
     CheckpointFacts,
+    OpenedRun,
     ResultStore,
     ScoringSettings,
     describe_checkpoint,
     make_run,
+    masked_settings,
+    run_id_of,
 )
 from forecast.workflows.evaluate_resume import FinishedRuns
-from forecast.workflows.evaluate_through import score_through_backend
+from forecast.workflows.evaluate_units import PLANNED_WITH, choose_plans, scoring_units, stored_plans
 from forecast.workflows.model_names import BACKEND_SOURCE, check_path
 from forecast.workflows.sibling_check import SiblingCheck
+
+if TYPE_CHECKING:
+    from forecast.workflows.evaluate_scoring import CheckpointScorer
 
 
 class FamilySweep:
@@ -50,99 +55,157 @@ class FamilySweep:
         self._store = store
         self._fetcher = fetcher
         self._progress = progress
-        self._backend = parse_backend(settings.backend)
-        self._plans = PlanCache()
-        self._sweep = CheckpointSweep(
-            dtype=settings.dtype,
-            device=settings.device,
-            device_map=settings.device_map,
-            quantization=settings.quantization,
-        )
         self._check = SiblingCheck(progress=progress)
         self._finished = FinishedRuns(store=store, rendered=rendered, settings=settings)
-        fetcher.plan(requests, skip=lambda request: bool(self._finished.find(request)))
+        self._stage = ""
+        self._named: dict[str, str] = {}
+        """Checkpoint id -> the source that it was first met under in this evaluation."""
+        fetcher.plan(requests, skip=lambda request: bool(self._finished.find_pinned(request)))
+
+    @cached_property
+    def _scorer(self) -> CheckpointScorer:
+        """Made when something is to be scored: importing what loads models takes seconds."""
+        from forecast.workflows.evaluate_scoring import CheckpointScorer
+
+        return CheckpointScorer(self._settings, self._store, self._progress)
 
     def evaluate(self, asked: CheckpointRequest) -> list[str]:
         """Score what is not stored yet of one checkpoint on all tasks; returns its runs.
 
         Raises:
-            ForecastError: the checkpoint cannot be fetched, loaded or scored.
+            ForecastError: the checkpoint cannot be fetched, loaded or scored; whatever else was raised on the way is told as
+                this checkpoint's failure.
         """
+        try:
+            run_ids = self._evaluate(asked)
+            self._stage = "storing its results"
+            self._store.commit()
+        except ForecastError:
+            raise
+        except Exception as error:
+            name = asked.model or asked.source
+            raise CheckpointError(
+                f"{name} failed while {self._stage}: {say_failure(error)}",
+                expected=f"a whole checkpoint that runs in {self._settings.dtype_label} on {self._settings.device}",
+                remedy="check config.json and the files beside it, try --dtype float32, or leave it out",
+            ) from error
+        return run_ids
+
+    def _evaluate(self, asked: CheckpointRequest) -> list[str]:
         if asked.source.startswith(BACKEND_SOURCE):
+            self._stage = "asking its backend"
             facts = CheckpointFacts(checkpoint_id=content_hash([asked.source]))
-            return self._evaluate(asked, None, facts, self._settings)
+            return self._score_missing(describe_checkpoint(asked, None, facts), None, facts, self._settings, trusted=False)
+        self._stage = "looking for its files"
         check_path(asked.source)
         request = self._fetcher.resolve(asked)
-        finished = self._finished.find(request)
+        finished = self._finished.find_pinned(request)
         if finished:
             return finished
         folder = self._fetcher.fetch(request)
+        self._stage = "reading its configuration and the headers of its weights"
         config = read_config(folder)
         self._check(request, folder)
-        self._read_ahead(asked)
         counted = count_parameters(folder)
+        commit = str(request.metadata.get("revision_sha") or "")
         facts = CheckpointFacts(
-            checkpoint_id=checkpoint_identity(folder, str(request.metadata.get("revision_sha") or ""), request.source),
+            checkpoint_id=checkpoint_identity(folder, commit, request.source)
+            if commit
+            else folder_checkpoint_id(self._store, folder),
             tokenizer_hash=tokenizer_identity(folder),
             architecture=str(config.get("model_type", "")),
             params=counted.total if counted else None,
             params_non_embedding=counted.non_embedding if counted else None,
         )
-        masked = self._backend is None and holds_masked_model(folder, trust_remote_code=self._fetcher.trusts(request))
-        return self._evaluate(request, folder, facts, masked_settings(self._settings) if masked else self._settings)
+        checkpoint = self._name(request, folder, facts)
+        finished = self._finished.find(checkpoint.checkpoint_id)
+        if finished:
+            self._stage = "storing what is known of it"
+            self._register(checkpoint, finished)
+            return finished
+        trusted = self._fetcher.trusts(request)
+        self._stage = "reading its configuration"
+        masked = self._settings.backend == "native" and self._scorer.is_masked(folder, trusted=trusted)
+        self._read_ahead(asked)
+        settings = masked_settings(self._settings) if masked else self._settings
+        return self._score_missing(checkpoint, folder, facts, settings, trusted=trusted)
 
-    def _evaluate(
-        self, request: CheckpointRequest, folder: Path | None, facts: CheckpointFacts, settings: ScoringSettings
-    ) -> list[str]:
-        checkpoint = describe_checkpoint(request, folder, facts)
-        opened: list[OpenedRun] = []
-        for task in self._rendered:
-            run = make_run(checkpoint, task.record, settings)
-            opened.append((run, task, self._store.open_run(run, checkpoint, task.record)))
-        missing = [entry for entry in opened if len(entry[2]) < len(entry[1].record.items)]
-        for run, _, _ in opened:
-            if all(run is not entry[0] for entry in missing):
-                self._store.close_run(run.run_id, RunStatus.COMPLETE, None)
-        name = f"{checkpoint.model} {checkpoint.revision}".strip()
-        try:
-            if missing:
-                try:
-                    self._score(missing, folder, facts, settings, name, trusted=self._fetcher.trusts(request))
-                except (RuntimeError, IndexError) as error:
-                    raise CheckpointError(
-                        f"the forward pass of {name} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
-                        expected=f"a '{facts.architecture}' that runs in {settings.dtype_label} on {settings.device}",
-                        remedy="check config.json, or try --dtype float32",
-                    ) from error
-        except ForecastError as error:
-            for run, _, _ in missing:
-                self._store.close_run(run.run_id, RunStatus.FAILED, None, str(error))
-            raise
-        return [run.run_id for run, _, _ in opened]
+    def _name(self, request: CheckpointRequest, folder: Path, facts: CheckpointFacts) -> CheckpointRecord:
+        """Describe the checkpoint; say where it is the same as another, or where its stored name changes."""
+        known = stored_name(self._store, facts.checkpoint_id)
+        checkpoint = describe_checkpoint(request, folder, facts, known)
+        twin = self._named.setdefault(facts.checkpoint_id, request.source)
+        if twin != request.source:
+            self._progress.notice(
+                f"{request.source} holds the weights and the tokenizer of {twin}: one checkpoint, stored and scored once"
+            )
+        if known is not None:
+            plain = describe_checkpoint(request, folder, facts)
+            if (checkpoint.family, checkpoint.model) != (known.family, known.model):
+                self._progress.notice(
+                    f"{request.source}: stored as {known} until now, and as '{checkpoint.model}' of family "
+                    f"'{checkpoint.family}' from now on"
+                )
+            elif plain.model != known.model:
+                self._progress.notice(f"{request.source}: these weights with this tokenizer are stored as {known}, and stay so")
+        return checkpoint
 
-    def _score(
+    def _register(self, checkpoint: CheckpointRecord, run_ids: Sequence[str]) -> None:
+        """Let the store know what is new about a checkpoint whose scores it has."""
+        task = self._rendered[0].record
+        kinds = (self._settings, masked_settings(self._settings))
+        settings = next(kind for kind in kinds if run_id_of(checkpoint.checkpoint_id, task.task_id, kind) == run_ids[0])
+        self._store.open_run(make_run(checkpoint.checkpoint_id, task.task_id, settings, {}), checkpoint, task)
+
+    def _score_missing(
         self,
-        missing: Sequence[OpenedRun],
+        checkpoint: CheckpointRecord,
         folder: Path | None,
         facts: CheckpointFacts,
         settings: ScoringSettings,
-        name: str,
         *,
         trusted: bool,
-    ) -> None:
-        if self._backend is not None:
-            backend = open_backend(self._backend, folder=folder, dtype=settings.dtype, device=settings.device)
-            score_through_backend(backend, missing, self._store, self._progress, name=name)
-            return
-        if folder is None:
-            raise UsageError("a checkpoint without files", expected="--backend lm-eval:NAME,ARGS beside it")
-        loaded = self._sweep.open(folder, trust_remote_code=trusted)
-        if loaded.masked:
-            score_masked_checkpoint(loaded, missing, settings, self._store, self._progress, name=name)
-            return
-        score_checkpoint(loaded, missing, self._plans, facts.tokenizer_hash, settings, self._store, self._progress, name=name)
+    ) -> list[str]:
+        self._stage = "storing its runs"
+        tasks = {run_id_of(checkpoint.checkpoint_id, task.record.task_id, settings): task for task in self._rendered}
+        known = stored_plans(self._store, list(tasks))
+        plans = choose_plans({run_id: task.record.task_id for run_id, task in tasks.items()}, known)
+        opened: list[OpenedRun] = []
+        for run_id, task in tasks.items():
+            # What a run was begun with is stored once, with the run.
+            metadata = {} if run_id in known else {**self._scorer.machine(), PLANNED_WITH: plans[run_id]}
+            run = make_run(checkpoint.checkpoint_id, task.record.task_id, settings, metadata)
+            opened.append(OpenedRun(run=run, task=task, done=self._store.open_run(run, checkpoint, task.record)))
+        for entry in opened:
+            if not entry.is_missing:
+                self._store.close_run(entry.run.run_id, RunStatus.COMPLETE, None)
+        units = scoring_units(opened, plans)
+        name = f"{checkpoint.model} {checkpoint.revision}".strip()
+        try:
+            if units:
+                self._scorer.score(units, folder, facts, settings, name=name, trusted=trusted, on_stage=self._enter)
+        except Exception as error:
+            self._close_failed([entry.run for entry in opened if entry.is_missing], say_failure(error))
+            raise
+        return list(tasks)
+
+    def _enter(self, stage: str) -> None:
+        self._stage = stage
+
+    def _close_failed(self, runs: Sequence[RunRecord], reason: str) -> None:
+        try:
+            for run in runs:
+                self._store.close_run(run.run_id, RunStatus.FAILED, None, reason)
+        except (ForecastError, OSError) as error:
+            # What failed first is what is reported; a full disk fails again here.
+            self._progress.notice(f"how a run ended could not be stored: {say_failure(error)}")
 
     def _read_ahead(self, current: CheckpointRequest) -> None:
         position = next(i for i, request in enumerate(self._requests) if request is current) + 1
-        if position < len(self._requests) and Path(self._requests[position].source).is_dir():
-            self._sweep.read_ahead(Path(self._requests[position].source))
+        if position == len(self._requests):
+            return
+        try:
+            files = weight_files(Path(self._requests[position].source))
+        except (ForecastError, OSError):
+            return  # Its own turn will say what is wrong with it.
+        self._scorer.read_ahead(files)

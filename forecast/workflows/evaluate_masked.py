@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +12,15 @@ from forecast.core.progress import Progress
 from forecast.core.records import RunCounters, RunStatus
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
 from forecast.scoring.engine import ScoringOptions
-from forecast.scoring.masked_forward import MASKED_BACKEND, MASKED_SCORING_VERSION, score_masked
+from forecast.scoring.masked_forward import score_masked
 from forecast.scoring.masked_tokenization import MaskedEncoder, MaskedRequest
 from forecast.scoring.requests import TextRequest
-from forecast.workflows.evaluate_checkpoint import OpenedRun
+from forecast.scoring.tokenizer_check import count_unknown
+from forecast.scoring.versions import MASKED_BACKEND
 from forecast.workflows.evaluate_items import RunInProgress
-from forecast.workflows.evaluate_records import ResultStore, ScoringSettings
+from forecast.workflows.evaluate_records import OpenedRun, ResultStore, ScoringSettings
 
 _Owners = Sequence[tuple[RunInProgress, TextRequest]]
-
-
-def masked_settings(settings: ScoringSettings) -> ScoringSettings:
-    """The settings under which a masked model's runs are kept, apart from all autoregressive ones."""
-    return replace(settings, backend=MASKED_BACKEND, scoring_version=MASKED_SCORING_VERSION)
 
 
 def score_masked_checkpoint(
@@ -46,7 +41,7 @@ def score_masked_checkpoint(
         CheckpointError: a logit is NaN or infinite, or the tokenizer is none of a masked model.
         InputError: a choice has no token of its own, or more than the window.
     """
-    runs = [RunInProgress(run, task, done, store) for run, task, done in opened]
+    runs = [RunInProgress(entry, store) for entry in opened]
     owners = [(run, request) for run in runs for request in run.requests]
     encoder = MaskedEncoder(checkpoint.tokenizer, max_length=checkpoint.max_length)
     requests = encoder.encode_requests([request for _, request in owners])
@@ -64,11 +59,10 @@ def score_masked_checkpoint(
 
 
 def _report_unknown(checkpoint: LoadedCheckpoint, requests: Sequence[MaskedRequest], progress: Progress, name: str) -> None:
-    unknown = checkpoint.tokenizer.unk_token_id
-    scored = [request.inputs[position] for request in requests for position in request.scored]
-    count = scored.count(unknown)
-    if unknown is not None and count:
-        progress.notice(f"{name}: {count} of {len(scored)} scored tokens are unknown to the tokenizer and scored as such")
+    scored = np.array([request.inputs[position] for request in requests for position in request.scored], dtype=np.int64)
+    count = count_unknown(checkpoint.tokenizer, scored)
+    if count:
+        progress.notice(f"{name}: {count:,} of {len(scored):,} scored tokens are unknown to the tokenizer and scored as such")
 
 
 def _score_all(
@@ -87,7 +81,10 @@ def _score_all(
         n_scored[request.owner] += len(request.scored)
         truncated[request.owner] += request.n_truncated
         asked[request.owner] += len(request.scored) * len(request.inputs)
-    missing = n_scored.copy()
+    wanted = np.array([run.wants(text) for run, text in owners], dtype=np.bool_)
+    # An unwanted text in a batch with wanted ones never becomes whole.
+    missing = n_scored + ~wanted
+    asked[~wanted] = 0
     sums = np.zeros(len(owners))
     greedy = np.ones(len(owners), dtype=np.bool_)
     computed, padded, flops, bound = 0, 0, 0.0, 0.0
@@ -105,6 +102,7 @@ def _score_all(
             options,
             on_notice=lambda text: progress.notice(f"{name}: {text}"),
             name_request=name_request,
+            wanted=wanted[np.array([request.owner for request in requests], dtype=np.int64)],
         ):
             np.add.at(sums, done.owner, done.loglikelihood)
             np.logical_and.at(greedy, done.owner, done.is_greedy)
@@ -127,14 +125,14 @@ def _score_all(
         flops_done=flops,
         flops_bound=bound,
     )
-    return {run.run.run_id: _share_of(run, owners, asked, truncated, totals) for run in runs}
+    return {run.run.run_id: _share_of(run, owners, asked, truncated, totals) for run in runs if run.is_missing}
 
 
 def _share_of(
     run: RunInProgress, owners: _Owners, asked: NDArray[np.int64], truncated: NDArray[np.int64], totals: RunCounters
 ) -> RunCounters:
     """One run's part of a scoring that several tasks shared, by the positions that it asked for."""
-    mine = np.array([owner is run for owner, _ in owners], dtype=np.bool_)
+    mine = np.array([owner is run and run.wants(text) for owner, text in owners], dtype=np.bool_)
     share = float(asked[mine].sum()) / max(1, totals.tokens_requested)
     return RunCounters(
         tokens_requested=int(asked[mine].sum()),

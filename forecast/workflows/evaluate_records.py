@@ -1,14 +1,12 @@
-"""Turns what was asked for and what was found into the records that the store keeps."""
+"""Turns what was asked for and what was found into the records that the store keeps. Imports nothing that loads a model."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow
 
@@ -17,6 +15,7 @@ from forecast.core.hashing import content_hash
 from forecast.core.records import (
     CheckpointRecord,
     CheckpointRequest,
+    Metadata,
     RunCounters,
     RunRecord,
     RunStatus,
@@ -24,9 +23,11 @@ from forecast.core.records import (
     TaskRecord,
 )
 from forecast.core.units import FlopsConvention, training_flops
-from forecast.scoring.engine import SCORING_VERSION
-from forecast.scoring.flops import matmul_rate
-from forecast.scoring.quantization import Quantization
+from forecast.scoring.requests import RenderedTask
+from forecast.scoring.versions import MASKED_BACKEND, MASKED_SCORING_VERSION, SCORING_VERSION
+
+if TYPE_CHECKING:
+    from forecast.scoring.quantization import Quantization
 
 
 class ResultStore(Protocol):
@@ -64,11 +65,18 @@ class ScoringSettings:
     backend: str = "native"
     scoring_version: str = SCORING_VERSION
     quantization: Quantization | None = None
+    allow_unused: bool = False
+    """Tensors that the model does not take are left out instead of refused."""
 
     @property
     def dtype_label(self) -> str:
         """The data type under which results are kept: a quantised variant is a member of its own."""
         return self.quantization.label(self.dtype) if self.quantization else self.dtype
+
+
+def masked_settings(settings: ScoringSettings) -> ScoringSettings:
+    """The settings under which a masked model's runs are kept, apart from all autoregressive ones."""
+    return replace(settings, backend=MASKED_BACKEND, scoring_version=MASKED_SCORING_VERSION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +90,39 @@ class CheckpointFacts:
     params_non_embedding: int | None = None
 
 
-def describe_checkpoint(request: CheckpointRequest, folder: Path | None, facts: CheckpointFacts) -> CheckpointRecord:
-    """Merge what is known of a checkpoint: the request (flags, card), then the folder's note, then the files themselves."""
+@dataclass(frozen=True, kw_only=True)
+class CheckpointName:
+    """Under which family and model a checkpoint's rows stand in the store."""
+
+    family: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"'{self.model}' of family '{self.family}'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedRun:
+    """A registered run, its task, and the items that the store already has."""
+
+    run: RunRecord
+    task: RenderedTask
+    done: frozenset[int]
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether items are still to be scored."""
+        return len(self.done) < len(self.task.record.items)
+
+
+def describe_checkpoint(
+    request: CheckpointRequest, folder: Path | None, facts: CheckpointFacts, known: CheckpointName | None = None
+) -> CheckpointRecord:
+    """Merge what is known of a checkpoint: the request (flags, card), then the folder's note, then the files themselves.
+
+    `known` is the name under which the store has it already: a folder's own name, which says nothing of the model, never
+    replaces that one.
+    """
     note = (read_note(folder) if folder is not None else None) or CheckpointNote(family="", model="")
     params = _first(request.params, note.params, facts.params)
     tokens = _first(request.tokens, note.tokens)
@@ -95,10 +134,11 @@ def describe_checkpoint(request: CheckpointRequest, folder: Path | None, facts: 
     if flops is not None and convention is None:
         convention = FlopsConvention.PUBLISHED.value
     is_folder = Path(request.source).is_dir()
+    default = known or CheckpointName(family=_default_family(request.source, is_folder), model=_default_model(request.source))
     return CheckpointRecord(
         checkpoint_id=facts.checkpoint_id,
-        family=request.family or note.family or _default_family(request.source, is_folder),
-        model=request.model or note.model or Path(request.source).name,
+        family=request.family or note.family or default.family,
+        model=request.model or note.model or default.model,
         revision=request.revision,
         revision_sha=str(request.metadata.get("revision_sha") or ""),
         source=str(Path(request.source).resolve()) if is_folder else request.source,
@@ -128,27 +168,27 @@ def _default_family(source: str, is_folder: bool) -> str:
     return Path(source).resolve().parent.name if is_folder else source.split("/")[-1]
 
 
-def make_run(checkpoint: CheckpointRecord, task: TaskRecord, settings: ScoringSettings) -> RunRecord:
-    """Return the run's record; equal definitions give equal ids."""
-    import os
+def _default_model(source: str) -> str:
+    # A folder named `.` or `..` has its name where it lies.
+    return Path(source).resolve().name if source.rstrip("/").endswith(".") else Path(source).name
 
-    identity = [checkpoint.checkpoint_id, task.task_id, settings.dtype_label, settings.backend, settings.scoring_version]
+
+def run_id_of(checkpoint_id: str, task_id: str, settings: ScoringSettings) -> str:
+    """The id under which a checkpoint's scores on a task are kept; equal definitions give equal ids."""
+    identity = [checkpoint_id, task_id, settings.dtype_label, settings.backend, settings.scoring_version]
+    return content_hash([*identity, "deterministic"] if settings.deterministic else identity)
+
+
+def make_run(checkpoint_id: str, task_id: str, settings: ScoringSettings, metadata: Metadata) -> RunRecord:
+    """Return a run's record; `metadata` says on which machine and beside which other tasks it was begun."""
     return RunRecord(
-        run_id=content_hash([*identity, "deterministic"] if settings.deterministic else identity),
-        checkpoint_id=checkpoint.checkpoint_id,
-        task_id=task.task_id,
+        run_id=run_id_of(checkpoint_id, task_id, settings),
+        checkpoint_id=checkpoint_id,
+        task_id=task_id,
         dtype=settings.dtype_label,
         device=settings.device,
         backend=settings.backend.partition(",")[0],
         scoring_version=settings.scoring_version,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        metadata={
-            "deterministic": settings.deterministic,
-            "token_budget": settings.token_budget,
-            "cpus": os.cpu_count(),
-            "matmul_flops_per_second": matmul_rate(settings.device, settings.dtype) if settings.backend == "native" else None,
-            "machine": platform.machine(),
-            **{f"{name}_version": version(name) for name in ("torch", "transformers", "lm_eval")},
-            **({"quantization_version": settings.quantization.library_version} if settings.quantization else {}),
-        },
+        metadata=metadata,
     )

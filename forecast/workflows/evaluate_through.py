@@ -9,23 +9,23 @@ from typing import Any
 from forecast.core.progress import Progress
 from forecast.core.records import RunCounters, RunStatus
 from forecast.scoring.lm_eval_backend import score_through
-from forecast.workflows.evaluate_checkpoint import OpenedRun
 from forecast.workflows.evaluate_items import RunInProgress
-from forecast.workflows.evaluate_records import ResultStore
+from forecast.workflows.evaluate_records import OpenedRun, ResultStore
 
 
 def score_through_backend(
     backend: Any, opened: Sequence[OpenedRun], store: ResultStore, progress: Progress, *, name: str
 ) -> None:
     """Send every missing request; what a backend computes inside is its own business, so only time is counted."""
-    for run, task, done in opened:
-        collected = RunInProgress(run, task, done, store)
+    for entry in opened:
+        run, collected = entry.run, RunInProgress(entry, store)
+        requests = [request for request in collected.requests if collected.wants(request)]
         started = time.perf_counter()
         try:
-            with progress.stage(f"{name} {task.record.task}", len(collected.requests), "requests") as bar:
-                for answers in score_through(backend, collected.requests, asked=f"backend '{run.backend}' with {name}"):
+            with progress.stage(f"{name} {collected.task_name}", len(requests), "requests") as bar:
+                for answers in score_through(backend, requests, asked=f"backend '{run.backend}' with {name}"):
                     for answer in answers:
-                        request = collected.requests[answer.index]
+                        request = requests[answer.index]
                         collected.add(request, answer.loglikelihood, answer.n_tokens, answer.is_greedy)
                     bar.advance(len(answers))
         finally:

@@ -11,11 +11,13 @@ from forecast.catalog.located import nearest
 from forecast.catalog.requests import request_of
 from forecast.catalog.revisions import choose_revisions, final_revision
 from forecast.core.errors import InputError, UsageError
+from forecast.core.failures import say_failure
 from forecast.core.records import CheckpointRequest
 
 BACKEND_SOURCE = "lm-eval:"
 """A request with such a source has no files: a backend's arguments say which model answers."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
+_SHOWN_CHARACTERS = 200
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _STEP_NAME = re.compile(r"(?:^|[-_])step[-_]?(\d+)(?:$|[-_])", re.IGNORECASE)
 
@@ -29,15 +31,14 @@ def read_model(text: str) -> CheckpointRequest:
     """
     if not text.strip():
         raise UsageError("--model is empty", expected="FOLDER or ORGANISATION/NAME[@REVISION]")
-    folder = Path(text).expanduser()
     name, _, revision = text.rpartition("@") if "@" in text else (text, "", "")
-    if not folder.is_dir() and Path(name).expanduser().is_dir():
+    if not _is_folder(text) and _is_folder(name):
         raise UsageError(f"'{text}' gives a revision to a folder", expected="the folder alone")
     check_path(text)
-    if folder.is_dir():
-        return CheckpointRequest(source=str(folder))
+    if _is_folder(text):
+        return CheckpointRequest(source=str(Path(text).expanduser()))
     if not _HUB_ID.fullmatch(name) or text.endswith("@"):
-        raise UsageError(f"'{text}' is no folder and no hub id", expected="FOLDER or ORGANISATION/NAME[@REVISION]")
+        raise UsageError(f"'{text}' is not a folder and not a hub id", expected="FOLDER or ORGANISATION/NAME[@REVISION]")
     return _known_model(name, revision) or _unknown_model(name, revision)
 
 
@@ -45,20 +46,33 @@ def check_path(text: str) -> None:
     """Refuse a path at which no checkpoint folder is; what looks like no path may be a hub id.
 
     Raises:
-        InputError: a file, no folder at all, or a folder of checkpoints.
+        InputError: a file, no folder at all, a folder that may not be read, or a folder of checkpoints.
     """
     folder = Path(text).expanduser()
-    if folder.is_file():
-        raise InputError(f"'{text}' is a file", expected="a checkpoint folder", remedy=f"try {folder.parent}")
-    if not folder.is_dir():
+    if not _is_folder(text):
+        if folder.exists():
+            what = "a file" if folder.is_file() else "not a folder"
+            raise InputError(f"'{text}' is {what}", expected="a checkpoint folder", remedy=f"try {folder.parent}")
         name = text.rpartition("@")[0] if "@" in text else text
         if text.startswith((".", "/", "~")) or name.count("/") > 1:
-            raise InputError(f"no folder '{text}'", expected="a checkpoint folder or a hub id", remedy="check the path")
+            shown = text[:_SHOWN_CHARACTERS]
+            raise InputError(f"no folder '{shown}'", expected="a checkpoint folder or a hub id", remedy="check the path")
         return
-    inside = [] if (folder / "config.json").is_file() else sorted(path.parent for path in folder.glob("*/config.json"))
+    inside = [] if (folder / "config.json").exists() else sorted(path.parent for path in folder.glob("*/config.json"))
     if inside:
         remedy = f"e.g. --model {inside[0]}"
-        raise InputError(f"'{folder}' is no checkpoint but holds {len(inside)}", expected="one of them", remedy=remedy)
+        raise InputError(f"'{folder}' is not a checkpoint but holds {len(inside)}", expected="one of them", remedy=remedy)
+
+
+def _is_folder(text: str) -> bool:
+    """Whether a folder of that name is there; a name that no file can have, or one that may not be looked at, is an error."""
+    try:
+        return Path(text).expanduser().is_dir()
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"'{text[:_SHOWN_CHARACTERS]}' cannot be looked at: {say_failure(error).rpartition(': ')[2]}",
+            expected="a checkpoint folder that you may read, or a hub id",
+        ) from error
 
 
 def request_of_backend(backend: str) -> CheckpointRequest:

@@ -14,6 +14,7 @@ from forecast.core.forecasts import Forecast, Target
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.scale import check_scale
+from forecast.core.user_files import read_user_text
 from forecast.forecasting.engine import Rehearsed, check_question, forecast_rehearsed, rehearse_ladder
 from forecast.forecasting.preparation import choose_metric
 from forecast.forecasting.provenance import code_version, data_hash
@@ -296,14 +297,14 @@ def read_targets(path: Path) -> list[Target]:
     """Read a CSV with the columns name, params, tokens, flops; numbers that are unknown are left empty.
 
     Raises:
-        InputError: no such file, a column missing, or a value that is no positive number.
+        InputError: no such file, not a regular or readable one, a column missing, or a value that is no positive number.
     """
     import csv
 
     try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_user_text(path, expected="a CSV with columns name, params, tokens, flops")
+        rows = list(csv.DictReader(text.splitlines(keepends=True)))
+    except csv.Error as error:
         raise InputError(
             f"{path} cannot be read: {error}", expected="a CSV with columns name, params, tokens, flops"
         ) from error

@@ -80,7 +80,26 @@ def test_missing_tensors_are_not_filled_with_chance(make_checkpoint: Callable[..
         sweep.open(lacking)
 
 
-def test_identity_follows_weights_and_configuration_and_nothing_else(
+def test_a_tensor_left_over_is_found_on_the_refilling_path_too(make_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    good = make_checkpoint("gpt_neox")
+    extra = Path(shutil.copytree(make_checkpoint("gpt_neox", seed=1), tmp_path / "extra"))
+    state = load_file(extra / "model.safetensors")
+    save_file({**state, "gpt_neox.layers.0.lora_A": torch.ones(1)}, extra / "model.safetensors", metadata={"format": "pt"})
+    sweep = CheckpointSweep(dtype="float32", device="cpu")
+    sweep.open(good)
+    with pytest.raises(CheckpointError, match=r"have 1 tensors that the model of config.json does not take"):
+        sweep.open(extra)
+    tolerant = CheckpointSweep(dtype="float32", device="cpu", allow_unused=True)
+    tolerant.open(good)
+    assert tolerant.open(extra).unused == ("gpt_neox.layers.0.lora_A",)
+    # The next one is no longer compared with what the tolerated one left out.
+    assert tolerant.open(good).unused == ()
+    assert tolerant.open(extra).unused == ("gpt_neox.layers.0.lora_A",)
+
+
+def test_identity_follows_weights_configuration_and_tokenizer_and_nothing_else(
     make_checkpoint: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = make_checkpoint("gpt_neox")
@@ -89,6 +108,12 @@ def test_identity_follows_weights_and_configuration_and_nothing_else(
     assert checkpoint_identity(copy) == checkpoint_identity(folder)
     assert tokenizer_identity(copy) == tokenizer_identity(folder)
     assert checkpoint_identity(make_checkpoint("gpt_neox", seed=1)) != checkpoint_identity(folder)
+    tokenizer = copy / "tokenizer.json"
+    whole = tokenizer.read_text(encoding="utf-8")
+    tokenizer.write_text(whole + "\n")
+    assert checkpoint_identity(copy) != checkpoint_identity(folder)
+    assert checkpoint_identity(copy, "abc", "org/model") == checkpoint_identity(folder, "abc", "org/model")
+    tokenizer.write_text(whole)
     config = read_config(copy)
     (copy / "config.json").write_text(json.dumps({**config, "rotary_pct": 0.5}))
     assert checkpoint_identity(copy) != checkpoint_identity(folder)

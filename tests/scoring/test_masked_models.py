@@ -19,9 +19,10 @@ from forecast.core.progress import SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint, is_masked, load_checkpoint
 from forecast.scoring.engine import ScoringOptions
-from forecast.scoring.masked_forward import MASKED_BACKEND, MASKED_SCORING_VERSION, score_masked
+from forecast.scoring.masked_forward import score_masked
 from forecast.scoring.masked_tokenization import MaskedEncoder
 from forecast.scoring.requests import TextRequest
+from forecast.scoring.versions import MASKED_BACKEND, MASKED_SCORING_VERSION
 from forecast.workflows.evaluate import evaluate
 
 VOCABULARY = 300
@@ -161,6 +162,27 @@ def score(checkpoint: LoadedCheckpoint, texts: list[TextRequest], **options: obj
         np.add.at(counts, done.owner, 1)
         np.logical_and.at(greedy, done.owner, done.is_greedy)
     return [(float(a), int(b), bool(c)) for a, b, c in zip(sums, counts, greedy, strict=True)], notices
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_what_is_left_gets_the_bits_that_it_gets_among_all(deterministic: bool, make_masked: Callable[..., Path]) -> None:
+    checkpoint = load_checkpoint(make_masked("bert"), dtype="float32", device="cpu")
+    texts = requests()
+    encoded = MaskedEncoder(checkpoint.tokenizer, max_length=checkpoint.max_length).encode_requests(texts)
+    options = ScoringOptions(token_budget=100, deterministic=deterministic)
+
+    def sums(wanted: np.ndarray | None) -> tuple[np.ndarray, int]:
+        found, n_batches = np.zeros(len(texts)), 0
+        for done in score_masked(checkpoint, encoded, options, on_notice=pytest.fail, name_request=str, wanted=wanted):
+            np.add.at(found, done.owner, done.loglikelihood)
+            n_batches += 1
+        return found, n_batches
+
+    whole, n_batches = sums(None)
+    left = np.array([request.owner in {1, 4, 9} for request in encoded])
+    rest, n_fewer = sums(left)
+    assert n_fewer < n_batches
+    assert [rest[owner] for owner in (1, 4, 9)] == [whole[owner] for owner in (1, 4, 9)]
 
 
 @torch.inference_mode()

@@ -183,5 +183,5 @@ def test_a_model_that_cannot_run_does_not_stop_the_others(make_other: Callable[[
         progress=SilentProgress(),
     )
     assert [row["model"] for row in report.rows] == [folders[1].name]
-    with pytest.raises(PartialResultError, match="the forward pass of mpt0 failed: RuntimeError"):
+    with pytest.raises(PartialResultError, match="mpt0 failed while computing its forward pass: RuntimeError"):
         report.raise_failures()

@@ -82,8 +82,8 @@ def test_overrides() -> None:
         ({"models": ["pythia"]}, "is a family.*--family pythia"),
         ({"models": ["EleutherAI/pythia-70m@step1001"]}, "no revision 'step1001'.*did you mean"),
         ({"models": ["EleutherAI/pythia-70m@all"]}, "names 154 checkpoints"),
-        ({"models": ["a b/c"]}, "no folder and no hub id"),
-        ({"models": ["lab/x@"]}, "no folder and no hub id"),
+        ({"models": ["a b/c"]}, "is not a folder and not a hub id"),
+        ({"models": ["lab/x@"]}, "is not a folder and not a hub id"),
         ({"models": [""]}, "--model is empty"),
     ],
 )

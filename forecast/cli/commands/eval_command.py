@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from forecast.cli.console import open_progress, print_json, stdout_console
-from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, split_names
+from forecast.cli.options import (
+    DEFAULT_DB,
+    MOST_32_BIT,
+    MOST_64_BIT,
+    DbOption,
+    JsonOption,
+    QuietOption,
+    check_counts,
+    check_flops,
+    read_counts,
+    read_flops,
+    split_names,
+)
 from forecast.cli.text_scores import print_text_table, with_perplexity
 
 
@@ -44,9 +56,9 @@ def evaluate_command(
         str | None, typer.Option("--cache-limit", help="Most that downloads may hold, e.g. 20GB: scored ones are deleted.")
     ] = None,
     num_fewshot: Annotated[
-        int | None, typer.Option("--num-fewshot", "-k", min=0, help="Examples before each question.")
+        int | None, typer.Option("--num-fewshot", "-k", min=0, max=MOST_32_BIT, help="Examples before each question.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="First items of each task only.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, max=MOST_32_BIT, help="First items of each task only.")] = None,
     include_path: Annotated[Path | None, typer.Option("--include-path", help="Folder with lm-eval YAML tasks.")] = None,
     trust_task_code: Annotated[
         bool, typer.Option("--trust-task-code", help="Let definitions of --include-path run their own Python and templates.")
@@ -54,25 +66,49 @@ def evaluate_command(
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Mirror of hub data sets: <hub id>/<config or default>/<split>.jsonl.gz.")
     ] = None,
-    params: Annotated[float | None, typer.Option("--params", min=1, help="Parameters, when the card cannot say.")] = None,
-    tokens: Annotated[float | None, typer.Option("--tokens", min=0, help="Training tokens, when the card cannot say.")] = None,
-    flops: Annotated[float | None, typer.Option("--flops", min=0, help="Training FLOPs, when the card cannot say.")] = None,
+    params: Annotated[
+        list[str] | None,
+        typer.Option("--params", callback=check_counts, help="Parameters, when no card says: one for each --model, in order."),
+    ] = None,
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option("--tokens", callback=check_counts, help="Training tokens, e.g. 1e9,2e9: one for each --model, in order."),
+    ] = None,
+    flops: Annotated[
+        list[str] | None,
+        typer.Option("--flops", callback=check_flops, help="Training FLOPs: one for each --model, in order."),
+    ] = None,
+    family_name: Annotated[
+        str, typer.Option("--family-name", help="Family under which --model is stored; the folder above when left out.")
+    ] = "",
+    checkpoints_table: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoints-table", help="CSV or Parquet: model (folder or hub id), family, name, params, tokens, flops, step."
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16 or float64.")] = "auto",
     quantize: Annotated[
         str | None, typer.Option("--quantize", help="int8 or int4: score a quantised variant (torchao or bitsandbytes).")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    token_budget: Annotated[int | None, typer.Option("--token-budget", min=1, help="Positions per forward pass.")] = None,
+    token_budget: Annotated[
+        int | None, typer.Option("--token-budget", min=1, max=MOST_32_BIT, help="Positions per forward pass.")
+    ] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits whatever the batch budget.")] = False,
     device_map: Annotated[str | None, typer.Option("--device-map", help="transformers' device_map, e.g. auto.")] = None,
     backend: Annotated[
         str, typer.Option("--backend", help="native, or lm-eval:NAME,ARGS for a model of lm-eval's registry.")
     ] = "native",
     fewshot_seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Seed of the few-shot examples (lm-eval's default).")
+        int, typer.Option("--seed", min=0, max=MOST_64_BIT, help="Seed of the few-shot examples (lm-eval's default).")
     ] = 1234,
     skip_empty: Annotated[
         bool, typer.Option("--skip-empty", help="Leave items with an empty choice out (white space alone is text).")
+    ] = False,
+    allow_unused_weights: Annotated[
+        bool,
+        typer.Option("--allow-unused-weights", help="Leave tensors out that the model does not take, instead of refusing."),
     ] = False,
     db: DbOption = DEFAULT_DB,
     json_output: JsonOption = False,
@@ -80,16 +116,14 @@ def evaluate_command(
 ) -> None:
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
     from forecast.core.memory_reuse import keep_freed_memory
-    from forecast.core.scale import check_scale
     from forecast.hub import Fetcher, parse_bytes
     from forecast.workflows.model_names import request_of_backend
     from forecast.workflows.selection import select
 
     names = split_names(tasks, "--tasks") or []
-    check_scale("", params=params, tokens=tokens, flops=flops)
     requests = (
         [request_of_backend(backend)]
-        if backend != "native" and not (model or family)
+        if backend != "native" and not (model or family or checkpoints_table)
         else select(
             family=family,
             models=model or [],
@@ -97,10 +131,12 @@ def evaluate_command(
             revisions=revisions,
             subset=subset,
             checkpoints=checkpoints,
-            params=None if params is None else int(params),
-            tokens=None if tokens is None else int(tokens),
-            flops=flops,
+            params=read_counts(params),
+            tokens=read_counts(tokens),
+            flops=read_flops(flops),
             keep_missing=True,
+            family_name=family_name,
+            table=checkpoints_table,
         )
     )
     progress = open_progress(quiet=quiet)
@@ -134,12 +170,15 @@ def evaluate_command(
         backend=backend,
         fetcher=fetcher,
         progress=progress,
+        allow_unused_weights=allow_unused_weights,
     )
     if json_output:
         print_json(with_perplexity(report.rows))
     else:
         _print_table([row for row in report.rows if row.get("output_type") != "loglikelihood_rolling"])
         print_text_table([row for row in report.rows if row.get("output_type") == "loglikelihood_rolling"])
+    for line in report.missing:
+        progress.notice(line)
     report.raise_failures()
 
 

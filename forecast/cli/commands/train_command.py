@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forecast.cli.console import open_progress, print_json, stdout_console
-from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, split_names
+from forecast.cli.options import (
+    DEFAULT_DB,
+    MOST_32_BIT,
+    MOST_64_BIT,
+    DbOption,
+    JsonOption,
+    QuietOption,
+    check_finite,
+    split_names,
+)
 from forecast.cli.outputs import check_folder
 from forecast.core.errors import UsageError
 
@@ -38,11 +47,15 @@ def train_command(
     members: Annotated[
         str | None, typer.Option("--members", help="Members to train, comma-separated; all when left out.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of weights and data order; default: the card's.")] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Members trained side by side on the CPU.")] = 1,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads per member.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=MOST_64_BIT, help="Of weights and data order; default: the card's.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=MOST_32_BIT, help="Members trained side by side on the CPU.")] = 1,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, max=MOST_32_BIT, help="CPU threads per member.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    save_every: Annotated[float, typer.Option("--save-every", min=1, help="Seconds of work that a kill may cost.")] = 60.0,
+    save_every: Annotated[
+        float, typer.Option("--save-every", min=1, callback=check_finite, help="Seconds of work that a kill may cost.")
+    ] = 60.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print sizes, tokens, FLOPs, memory and time; train nothing.")
     ] = False,
