@@ -10,6 +10,7 @@ from forecast.catalog.located import nearest
 from forecast.catalog.requests import override
 from forecast.core.errors import ForecastError, InputError
 from forecast.core.records import CheckpointRequest
+from forecast.core.scale import check_scale
 from forecast.core.units import FlopsConvention
 from forecast.importers.observation_columns import NUMBER_COLUMNS
 from forecast.importers.tables import read_table
@@ -71,6 +72,15 @@ def _read_row(row: dict[str, str], path: Path) -> CheckpointRequest:
     conventions = [entry.value for entry in FlopsConvention]
     if convention is not None and convention not in conventions:
         raise InputError(f"flops_convention is '{convention}'", expected="one of " + ", ".join(conventions))
+    check_scale(
+        row.get("model", "model"),
+        params=numbers.get("params"),
+        params_non_embedding=numbers.get("params_non_embedding"),
+        tokens=numbers.get("tokens"),
+        flops=numbers.get("flops"),
+        may_be_untrained=True,
+        error=InputError,
+    )
     whole = {name: int(value) for name, value in numbers.items() if name in _WHOLE and value is not None}
     request = override(
         replace(

@@ -15,6 +15,7 @@ from forecast.catalog.revisions import choose_revisions
 from forecast.catalog.sizes import choose_models
 from forecast.core.errors import InputError, UsageError
 from forecast.core.records import CheckpointRequest
+from forecast.core.scale import check_scale
 from forecast.workflows.checkpoint_table import read_checkpoints
 from forecast.workflows.model_names import read_model
 
