@@ -26,7 +26,7 @@ from forecast.workflows.ladders import Wanted, shots_rule, stored_siblings
 from forecast.workflows.measures import by_rule
 from forecast.workflows.predict import Prediction, predict_ladders
 from forecast.workflows.questions import Question
-from forecast.workflows.task_groups import members_of, stored_members, union_of
+from forecast.workflows.task_groups import asked_shots, members_of, stored_members, union_of
 
 DEFAULT_FACTORS = (10.0, 100.0)
 """Targets when none is named: so many times the largest run's compute."""
@@ -77,20 +77,9 @@ def write_report(
     check_question([], method="auto", level=level)
     for amount in flops:
         check_scale("--flops", flops=amount)
-    Wanted(tasks=tasks, num_fewshot=num_fewshot, chance=chance)
+    wanted = Wanted(tasks=tasks, num_fewshot=num_fewshot, chance=chance)
     store = Store(db)
-    names = None if tasks is None else stored_members(store, tasks, families, num_fewshot)
-    found = store.ladders(
-        tasks=names,
-        families=families,
-        choose_shots=shots_rule(num_fewshot),
-        with_items=True,
-        notice=progress.notice,
-    )
-    ladders = [ladder for ladder in found if _has_accuracy(ladder)]
-    if tasks is not None:
-        ladders = _named(ladders, tasks, num_fewshot, progress)
-    ladders = [by_rule(ladder, chance=chance) for ladder in ladders]
+    ladders = _read(store, wanted, families, progress)
     if not ladders:
         raise NotForecastableError(f"{db} holds no accuracies", remedy="run `forecast eval` or `forecast import` first")
     sections: list[Section] = []
@@ -116,6 +105,19 @@ def write_report(
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}", remedy="name another file with --out") from error
     return len(sections)
+
+
+def _read(store: Store, wanted: Wanted, families: Sequence[str] | None, progress: Progress) -> list[Ladder]:
+    """The ladders with an accuracy that are meant, of every family, with their measures chosen."""
+    shots, tasks = wanted.num_fewshot, wanted.tasks
+    held = {task: stored_members(store, [task], families, shots) for task in tasks or ()}
+    names = None if tasks is None else list(dict.fromkeys(name for members in held.values() for name in members))
+    rule = shots_rule(shots, {name: asked_shots(task, name, shots) for task, members in held.items() for name in members})
+    found = store.ladders(tasks=names, families=families, choose_shots=rule, with_items=True, notice=progress.notice)
+    ladders = [ladder for ladder in found if _has_accuracy(ladder)]
+    if tasks is not None:
+        ladders = _named(ladders, tasks, shots, progress)
+    return [by_rule(ladder, chance=wanted.chance) for ladder in ladders]
 
 
 def _has_accuracy(ladder: Ladder) -> bool:

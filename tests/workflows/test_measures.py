@@ -234,6 +234,10 @@ def test_a_report_reads_the_cards_too(tmp_path: Path) -> None:
     assert code == 0
     assert "<code>acc_norm</code> with 0 shots" in page
     assert "as its card says" in page
+    code, _, _ = run("report", "--db", db, "--task", "arc_easy 5-shot", "--out", tmp_path / "page.html", "-q")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert code == 0
+    assert "<code>acc_norm</code> with 5 shots" in page
 
 
 @pytest.mark.parametrize(
