@@ -57,9 +57,13 @@ def find_files(paths: Sequence[Path], left_out: Say) -> FoundFiles:
             named.append(path)
         else:
             raise InputError(f"no file or folder {path}", expected="lm-eval results, or a CSV or Parquet table")
-    named = list(dict.fromkeys(named))
-    rest = tuple(path for path in dict.fromkeys(in_folders) if path not in named)
-    return FoundFiles(named=tuple(named), in_folders=rest, failed=tuple(failed))
+    first: dict[Path, Path] = {}
+    for path in (*named, *in_folders):
+        first.setdefault(path.resolve(), path)
+    once = set(first.values())
+    in_folders = [path for path in dict.fromkeys(in_folders) if path in once and path not in named]
+    named = [path for path in dict.fromkeys(named) if path in once]
+    return FoundFiles(named=tuple(named), in_folders=tuple(in_folders), failed=tuple(failed))
 
 
 def _in_folder(folder: Path, left_out: Say) -> tuple[list[Path], list[FailedFile]]:
