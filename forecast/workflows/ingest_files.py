@@ -91,6 +91,26 @@ def _in_folder(folder: Path, left_out: Say) -> tuple[list[Path], list[FailedFile
     return found, failed
 
 
+def say_unused_samples(evaluated: Sequence[tuple[Path, Sequence[str]]], left_out: Say) -> None:
+    """Name the samples files that were written with a results file which states nothing of their task.
+
+    Args:
+        evaluated: results files and the tasks that each states.
+        left_out: is told.
+    """
+    results = {path.resolve(): path for path, _ in evaluated}
+    used = {
+        path.resolve().parent / f"samples_{task}_{path.stem.removeprefix('results_')}.jsonl{suffix}"
+        for path, tasks in evaluated
+        for task in tasks
+        for suffix in ("", ".gz")
+    }
+    for folder in sorted({path.parent for path in results}):
+        for path in sorted(folder.glob("samples_*.jsonl*")):
+            if _is_samples(path) and path not in used and _beside(path) in results:
+                left_out(f"{path.name} is left out: {_beside(path).name} states no results of its task")
+
+
 def _walk(folder: Path) -> tuple[list[Path], list[FailedFile]]:
     """Return the regular files of a folder, and the folders in it that cannot be read."""
     failed: list[FailedFile] = []
