@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +87,6 @@ def find_samples(folder: Path, task: str, date: str) -> Path | None:
     """Return the samples file of a task, compressed or not; None where there is none."""
     candidates = [folder / f"samples_{task}_{date}.jsonl{suffix}" for suffix in ("", ".gz")]
     return next((path for path in candidates if path.exists()), None)
-
-
-def unused_samples(folder: Path, tasks: Collection[str], date: str) -> list[Path]:
-    """Return the samples files that were written with a results file which states none of their tasks."""
-    used = {find_samples(folder, task, date) for task in tasks}
-    return [path for path in sorted(folder.glob(f"samples_*_{escape(date)}.jsonl*")) if path not in used and path.is_file()]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

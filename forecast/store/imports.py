@@ -148,9 +148,8 @@ class Import:
                     raise
         except StoreError as error:
             # Unlike an evaluation's results, an import's do not wait beside the file.
-            raise StoreError(
-                error.found, expected=error.expected, remedy="nothing was imported; run the command again"
-            ) from error
+            remedy = "close that program and run the command again" if "held open" in error.found else error.remedy
+            raise StoreError(error.found, expected=error.expected, remedy=f"{remedy}; nothing was imported") from error
         return imported
 
     def _take_in(self, connection: duckdb.DuckDBPyConnection) -> Imported:

@@ -16,7 +16,7 @@ from forecast.importers.lmeval_results import read_results
 from forecast.importers.observation_columns import TOKENS_EXPECTED, are_tokens
 from forecast.importers.tables import is_table
 from forecast.workflows.ingest_conflicts import Settled, refuse_other_answers, settle_aggregates
-from forecast.workflows.ingest_files import FailedFile, find_files
+from forecast.workflows.ingest_files import FailedFile, find_files, say_unused_samples
 from forecast.workflows.ingest_lmeval import ImportedEvaluation, ImportedRun, read_evaluation
 
 if TYPE_CHECKING:
@@ -246,6 +246,7 @@ def _read_all(
             except InputError as error:
                 failed.append(FailedFile(path=path, reason=str(error)))
             stage.advance()
+    say_unused_samples([(path, entry.tasks) for path, entry in evaluations], notes.leave_out)
     if failed and not evaluations and not tables:
         raise InputError(f"none of {len(failed)} files can be read: {failed[0].reason}")
     return _Contents(evaluations=tuple(evaluations), tables=tuple(tables), failed=tuple(failed))

@@ -92,10 +92,12 @@ def settle_aggregates(store: Store, files: Sequence[tuple[Path, Sequence[Observa
         return settled
     stored = _stored(store)
     everywhere = {entry.place: entry for entry in stored}
+    of_file: dict[str, dict[_Place, _Stated]] = {}
+    for entry in stored:
+        of_file.setdefault(entry.path or entry.file, {})[entry.place] = entry
     for path, rows in files:
         resolved = str(path.resolve())
-        own = {entry.place: entry for entry in stored if entry.path == resolved}
-        by_name = {entry.place: entry for entry in stored if not entry.path and entry.file == path.name}
+        own, by_name = of_file.pop(resolved, {}), of_file.get(path.name, {})
         for row in rows:
             content = observation_content(row)
             new = _stated(content, observation_hash(content))

@@ -57,9 +57,13 @@ def find_files(paths: Sequence[Path], left_out: Say) -> FoundFiles:
             named.append(path)
         else:
             raise InputError(f"no file or folder {path}", expected="lm-eval results, or a CSV or Parquet table")
-    named = list(dict.fromkeys(named))
-    rest = tuple(path for path in dict.fromkeys(in_folders) if path not in named)
-    return FoundFiles(named=tuple(named), in_folders=rest, failed=tuple(failed))
+    first: dict[Path, Path] = {}
+    for path in (*named, *in_folders):
+        first.setdefault(path.resolve(), path)
+    once = set(first.values())
+    in_folders = [path for path in dict.fromkeys(in_folders) if path in once and path not in named]
+    named = [path for path in dict.fromkeys(named) if path in once]
+    return FoundFiles(named=tuple(named), in_folders=tuple(in_folders), failed=tuple(failed))
 
 
 def _in_folder(folder: Path, left_out: Say) -> tuple[list[Path], list[FailedFile]]:
@@ -85,6 +89,26 @@ def _in_folder(folder: Path, left_out: Say) -> tuple[list[Path], list[FailedFile
     if samples := [path for path in files if _is_samples(path) and not _beside(path).is_file()]:
         left_out(f"{folder}: {len(samples)} samples files have no results file beside them and are left out: {_names(samples)}")
     return found, failed
+
+
+def say_unused_samples(evaluated: Sequence[tuple[Path, Sequence[str]]], left_out: Say) -> None:
+    """Name the samples files that were written with a results file which states nothing of their task.
+
+    Args:
+        evaluated: results files and the tasks that each states.
+        left_out: is told.
+    """
+    results = {path.resolve(): path for path, _ in evaluated}
+    used = {
+        path.resolve().parent / f"samples_{task}_{path.stem.removeprefix('results_')}.jsonl{suffix}"
+        for path, tasks in evaluated
+        for task in tasks
+        for suffix in ("", ".gz")
+    }
+    for folder in sorted({path.parent for path in results}):
+        for path in sorted(folder.glob("samples_*.jsonl*")):
+            if _is_samples(path) and path not in used and _beside(path) in results:
+                left_out(f"{path.name} is left out: {_beside(path).name} states no results of its task")
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[FailedFile]]:

@@ -26,7 +26,6 @@ from forecast.importers.lmeval_samples import (
     SampledTask,
     find_samples,
     read_samples,
-    unused_samples,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +49,8 @@ class ImportedRun:
 class ImportedEvaluation:
     """Everything that a results file and the samples beside it hold."""
 
+    tasks: tuple[str, ...]
+    """All that the file names."""
     runs: tuple[ImportedRun, ...]
     observations: tuple[ObservationRow, ...]
     disagreements: tuple[str, ...]
@@ -89,9 +90,12 @@ def read_evaluation(
                 unused |= dict.fromkeys(stated.metrics, "no law here uses it")
         if unused:
             left_out(f"{results.path.name}: {stated.task}: not kept are {_reasons(unused)}")
-    for path in unused_samples(results.path.parent, [stated.task for stated in results.tasks], _date(results.path)):
-        left_out(f"{path.name} is left out: {results.path.name} states no results of its task")
-    return ImportedEvaluation(runs=tuple(runs), observations=tuple(observations), disagreements=tuple(disagreements))
+    return ImportedEvaluation(
+        tasks=tuple(stated.task for stated in results.tasks),
+        runs=tuple(runs),
+        observations=tuple(observations),
+        disagreements=tuple(disagreements),
+    )
 
 
 def _reasons(unused: Mapping[str, str]) -> str:

@@ -65,6 +65,15 @@ def test_tables_of_one_name_in_two_folders(tmp_path: Path) -> None:
     assert len(stored(db)) == 4
 
 
+def test_a_file_counts_once_however_it_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(Path("a/runs.csv"), TABLE)
+    put(Path("a/results_1.json"), results())
+    paths = (Path("a/runs.csv"), Path("a/../a/runs.csv"), Path("a"), tmp_path / "a/results_1.json")
+    report, _ = run(Path("r.duckdb"), *paths)
+    assert (report.files, counts(report)) == (2, (3, 0, 0, 0))
+
+
 def test_rows_without_a_measurement_and_repeats_are_in_the_report(tmp_path: Path) -> None:
     path = put(tmp_path / "runs.csv", TABLE + TABLE.splitlines()[1] + "\nf,none,t,1e9,2e10,\n")
     report, notices = run(tmp_path / "r.duckdb", path)
@@ -288,5 +297,5 @@ def test_a_file_that_stays_locked_is_one_line_and_nothing_waits_beside_it(tmp_pa
     run(db, put(tmp_path / "runs.csv", TABLE))
     with duckdb.connect(str(db)), Store(db, timeout_s=0.1).importing() as job, pytest.raises(StoreError) as caught:
         job.commit()
-    assert "nothing was imported; run the command again" in str(caught.value)
+    assert "close that program and run the command again; nothing was imported" in str(caught.value)
     assert isinstance(caught.value, ForecastError)
