@@ -17,9 +17,13 @@ def _silence_log(quiet: bool) -> bool:
     return quiet
 
 
-DbOption = Annotated[Path, typer.Option("--db", envvar="FORECAST_DB", help="Results file.", show_default="forecast.duckdb")]
+DbOption = Annotated[
+    Path, typer.Option("--db", envvar="FORECAST_DB", help="Results file (DuckDB).", show_default="forecast.duckdb")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print pure JSON on stdout.")]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", callback=_silence_log, help="No progress and no notices on stderr.")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Seed of all random numbers; the same seed gives the same results.")
+]
