@@ -211,6 +211,10 @@ def open_progress(*, quiet: bool) -> Progress:
 
 
 def print_json(value: object) -> None:
-    """Write one JSON document to stdout; in an encoding that cannot hold every name, with JSON's own escapes."""
+    """Write one JSON document to stdout; what a terminal or an encoding could stumble over, with JSON's own escapes."""
     ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
-    sys.stdout.write(json.dumps(to_plain(value), indent=2, ensure_ascii=ascii_only, allow_nan=False) + "\n")
+    text = json.dumps(to_plain(value), indent=2, ensure_ascii=ascii_only, allow_nan=False)
+    for char in set(text) - {"\n"}:
+        if printable(char) != char:
+            text = text.replace(char, json.dumps(char)[1:-1])
+    sys.stdout.write(text + "\n")

@@ -78,7 +78,9 @@ def check_finite(value: float | None) -> float | None:
     return value
 
 
-DbOption = Annotated[Path, typer.Option("--db", envvar="FORECAST_DB", help="Results file.", show_default="forecast.duckdb")]
+DbOption = Annotated[
+    Path, typer.Option("--db", envvar="FORECAST_DB", help="Results file (DuckDB).", show_default="forecast.duckdb")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print pure JSON on stdout.")]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", callback=_silence_log, help="No progress and no notices on stderr.")
@@ -93,7 +95,10 @@ ShotsOption = Annotated[
         "--num-fewshot", min=0, help="Shots, where several were measured; the card's, or those of most runs, if not said."
     ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, max=MOST_64_BIT, help="Seed of everything random.")]
+SeedOption = Annotated[
+    int,
+    typer.Option("--seed", min=0, max=MOST_64_BIT, help="Seed of all random numbers; the same seed gives the same results."),
+]
 
 
 def split_names(text: str | None, option: str) -> list[str] | None:

@@ -64,6 +64,16 @@ def test_several_processes_give_the_same_array(files, cache, tmp_path, monkeypat
     assert np.array_equal(several.open(), cache.open())
 
 
+@pytest.mark.parametrize("text", ["", "\n\n", f" \n{END}\n{END}\n"])
+def test_a_corpus_without_text_is_refused_and_leaves_nothing(files, tmp_path, text):
+    corpus = tmp_path / "empty.txt"
+    corpus.write_text(text)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"empty\.txt holds no text"):
+            build_cache(corpus, files.tokenizer, tmp_path / "cache", end_token=END, needed_tokens=100)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_missing_tokenizer_and_unknown_end_token(files, tmp_path):
     with pytest.raises(InputError, match=r"no tokenizer\.json"):
         build_cache(files.corpus, tmp_path, tmp_path, end_token=END)

@@ -12,7 +12,9 @@ from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
 
 def register(app: typer.Typer) -> None:
     """Add the command and its parts."""
-    group = typer.Typer(no_args_is_help=True, help="Care of the results file: what is in it, is it whole, tidy it, join two.")
+    group = typer.Typer(
+        no_args_is_help=True, help="Look after results files: show what one holds, check it, compact it, merge several."
+    )
     group.command("info")(info)
     group.command("check")(check)
     group.command("compact")(compact)

@@ -48,13 +48,17 @@ def train_command(
         str | None, typer.Option("--members", help="Members to train, comma-separated; all when left out.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, max=MOST_64_BIT, help="Of weights and data order; default: the card's.")
+        int | None,
+        typer.Option("--seed", min=0, max=MOST_64_BIT, help="Seed of weights and data order; the card's if not given."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=MOST_32_BIT, help="Members trained side by side on the CPU.")] = 1,
     threads: Annotated[int | None, typer.Option("--threads", min=1, max=MOST_32_BIT, help="CPU threads per member.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     save_every: Annotated[
-        float, typer.Option("--save-every", min=1, callback=check_finite, help="Seconds of work that a kill may cost.")
+        float,
+        typer.Option(
+            "--save-every", min=1, callback=check_finite, help="Seconds between restart states: a kill costs no more."
+        ),
     ] = 60.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print sizes, tokens, FLOPs, memory and time; train nothing.")
@@ -63,7 +67,7 @@ def train_command(
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a family from its card, cheapest member first; what is trained is skipped, what was cut off goes on."""
+    """Train a family from its card, cheapest member first; finished members are skipped, interrupted ones continue."""
     from forecast.catalog.families import load_family
     from forecast.workflows.train import TrainingInputs, estimate_family, train_family
 
