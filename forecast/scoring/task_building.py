@@ -46,7 +46,8 @@ class LmEvalTask(ConfigurableTask):  # type: ignore[misc, unused-ignore]
             choices = super().doc_to_choice(doc, doc_to_choice)
         except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
             raise InputError(
-                "doc_to_choice gives no list", expected="a text such as \"['yes', 'no']\", or the name of a column of lists"
+                "doc_to_choice does not give a list",
+                expected="a text such as \"['yes', 'no']\", or the name of a column of lists",
             ) from error
         if isinstance(choices, str):
             raise InputError(f"doc_to_choice gives the text {choices[:60]!r}", expected="a list of choices")
@@ -133,7 +134,7 @@ def _check_fields(definition: TaskDefinition) -> None:
     if config.get("dataset_path") is None and not config.get("custom_dataset"):
         raise InputError(f"task '{name}' has no data: dataset_path is missing", expected="a hub id, or json with data_files")
     if not any(config.get(key) for key in ("test_split", "validation_split")):
-        raise InputError(f"task '{name}' says not which items are asked", expected="test_split or validation_split")
+        raise InputError(f"task '{name}' does not say which items are asked", expected="test_split or validation_split")
     if config.get("use_prompt") is None:
         for key in ("doc_to_text", "doc_to_target"):
             if config.get(key) is None:
