@@ -13,21 +13,21 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from forecast.api.evaluate import evaluate
+    from forecast.api.predict import predict
+    from forecast.api.report import write_report
     from forecast.core.errors import ForecastError
     from forecast.core.forecasts import Forecast, IntervalEstimate, Target, Verdict
     from forecast.core.observation_rows import ObservationRow, to_ladders
     from forecast.core.observations import ItemMatrix, Ladder
     from forecast.core.records import CheckpointRequest
     from forecast.core.units import FlopsConvention, training_flops
+    from forecast.evaluation.selection import select
     from forecast.forecasting.engine import forecast_ladder
     from forecast.importers import read_observations
     from forecast.laws import fit, get_law
     from forecast.report.forecast_figure import draw_forecast
     from forecast.store import Store
-    from forecast.workflows.evaluate import evaluate
-    from forecast.workflows.predict import predict
-    from forecast.workflows.report import write_report
-    from forecast.workflows.selection import select
 
 _HOMES = {
     "CheckpointRequest": "forecast.core.records",
@@ -42,16 +42,16 @@ _HOMES = {
     "Target": "forecast.core.forecasts",
     "Verdict": "forecast.core.forecasts",
     "draw_forecast": "forecast.report.forecast_figure",
-    "evaluate": "forecast.workflows.evaluate",
+    "evaluate": "forecast.api.evaluate",
     "fit": "forecast.laws",
     "forecast_ladder": "forecast.forecasting.engine",
     "get_law": "forecast.laws",
-    "predict": "forecast.workflows.predict",
+    "predict": "forecast.api.predict",
     "read_observations": "forecast.importers",
-    "select": "forecast.workflows.selection",
+    "select": "forecast.evaluation.selection",
     "to_ladders": "forecast.core.observation_rows",
     "training_flops": "forecast.core.units",
-    "write_report": "forecast.workflows.report",
+    "write_report": "forecast.api.report",
 }
 
 __all__ = [

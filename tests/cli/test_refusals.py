@@ -59,7 +59,7 @@ import sys
 from pathlib import Path
 from forecast.core.errors import UsageError
 from forecast.core.records import CheckpointRequest
-from forecast.workflows.evaluate import evaluate
+from forecast.api.evaluate import evaluate
 try:
     evaluate([CheckpointRequest(source=".")], tasks=["mien"], db=Path("r.duckdb"), include_path=Path())
 except UsageError as error:
@@ -151,10 +151,10 @@ def test_refused_before_any_data_are_read(
     for name in ("locked", "folder.png"):
         Path(name).mkdir()
     for module in ("fitting", "optimal"):
-        monkeypatch.setattr(f"forecast.workflows.{module}.load_measurements", lambda *_, **__: pytest.fail("read"))
+        monkeypatch.setattr(f"forecast.api.{module}.load_measurements", lambda *_, **__: pytest.fail("read"))
     for name in ("predict.load_with_siblings", "backtest.load_ladders"):
-        monkeypatch.setattr(f"forecast.workflows.{name}", lambda *_, **__: pytest.fail("read"))
-    monkeypatch.setattr("forecast.workflows.report.write_report", lambda *_, **__: pytest.fail("written"))
+        monkeypatch.setattr(f"forecast.api.{name}", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr("forecast.api.report.write_report", lambda *_, **__: pytest.fail("written"))
     assert forecast(*arguments, "--quiet") == code
     assert said in error_line()
 
@@ -167,7 +167,7 @@ def test_a_forecast_that_cannot_be_saved_is_not_made(
     monkeypatch.setattr(
         os, "access", lambda path, mode: readable(path, mode) and (mode, Path(path).name) != (os.W_OK, "locked.duckdb")
     )
-    monkeypatch.setattr("forecast.workflows.predict.load_with_siblings", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr("forecast.api.predict.load_with_siblings", lambda *_, **__: pytest.fail("read"))
     db.rename("locked.duckdb")
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     assert forecast("predict", "--flops", "1e22", "--table", "runs.csv", "--save", "--db", save_into) == 1

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from forecast.api.database import example_queries
 from forecast.store import Store
-from forecast.workflows.database import example_queries
 
 Command = Callable[..., int]
 

@@ -136,7 +136,7 @@ def test_what_nobody_foresaw_is_one_line_and_the_traceback_on_request(
         raise raised
 
     monkeypatch.setenv("FORECAST_DEBUG", "")  # --traceback sets it, and it must not outlive this test
-    monkeypatch.setattr("forecast.workflows.overview.family_overviews", fail)
+    monkeypatch.setattr("forecast.api.overview.family_overviews", fail)
     assert forecast(*(["--traceback"] if debug else []), "families") == 1
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -11,15 +11,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from forecast.api.backtest import draw_report, run_backtest
+from forecast.api.predict import predict, predict_ladder, read_targets
 from forecast.cli.app import build_app
 from forecast.core.errors import ForecastError, InputError, NotForecastableError, UsageError
 from forecast.core.forecasts import Target
 from forecast.core.observations import Ladder
+from forecast.observations.ladders import Wanted, load_ladders
+from forecast.observations.questions import hold_out
 from forecast.report.forecast_figure import draw_forecast
-from forecast.workflows.backtest import draw_report, run_backtest
-from forecast.workflows.ladders import Wanted, load_ladders
-from forecast.workflows.predict import predict, predict_ladder, read_targets
-from forecast.workflows.questions import hold_out
 
 Simulate = Callable[..., Ladder]
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from forecast.api.predict import Prediction, predict, predict_ladder, predict_ladders
+from forecast.api.report import write_report
 from forecast.catalog.benchmarks import load_benchmark
 from forecast.core.errors import NotForecastableError
 from forecast.core.forecasts import Target
@@ -17,12 +19,10 @@ from forecast.core.observation_rows import to_ladders
 from forecast.core.observations import Ladder
 from forecast.forecasting.provenance import data_hash
 from forecast.importers import read_observations
+from forecast.observations.ladders import Wanted, load_with_siblings, sibling_names
+from forecast.observations.questions import Question
 from forecast.report.page import ReportContent, Section
 from forecast.store import Store
-from forecast.workflows.ladders import Wanted, load_with_siblings, sibling_names
-from forecast.workflows.predict import Prediction, predict, predict_ladder, predict_ladders
-from forecast.workflows.questions import Question
-from forecast.workflows.report import write_report
 
 Simulate = Callable[..., Ladder]
 TARGETS = (Target(name="t", flops=3e22),)
@@ -159,7 +159,7 @@ def test_the_tasks_of_a_group_come_after_the_others() -> None:
 
 def _report(db: Path, out: Path, monkeypatch: pytest.MonkeyPatch, tasks: list[str] | None) -> dict[str, Section]:
     contents: list[ReportContent] = []
-    monkeypatch.setattr("forecast.workflows.report.render_page", lambda content: contents.append(content) or "")
+    monkeypatch.setattr("forecast.api.report.render_page", lambda content: contents.append(content) or "")
     write_report(db, out, tasks=tasks)
     return {section.task: section for section in contents[0].sections}
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from forecast.api.ingest import describe, import_paths
 from forecast.core.errors import InputError, UsageError
 from forecast.core.progress import SilentProgress
 from forecast.importers.lmeval_results import StatedResults, looks_like_results, read_results
 from forecast.importers.lmeval_samples import SampledTask, read_samples
 from forecast.store import Store
-from forecast.workflows.ingest import describe, import_paths
 
 STATED = {"acc": 0.4, "acc_stderr": 0.01}
 

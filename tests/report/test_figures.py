@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from forecast.api.optimal import find_optimum
 from forecast.core.forecasts import (
     BacktestSummary,
     Curve,
@@ -27,12 +28,11 @@ from forecast.core.forecasts import (
 from forecast.core.metrics import METRICS, MetricKind
 from forecast.core.observations import Ladder
 from forecast.laws import get_law
+from forecast.observations.measurements import Selection
 from forecast.report import backtest_figure, figure_file, forecast_figure, optimal_figure
 from forecast.report.backtest_figure import draw_backtest
 from forecast.report.forecast_figure import draw_forecast
 from forecast.report.optimal_figure import draw_optimal
-from forecast.workflows.measurements import Selection
-from forecast.workflows.optimal import find_optimum
 
 LONG = "a-benchmark-with-a-name-that-nobody-can-remember " * 4
 NAMES = ("quiz", LONG, "x" * 300, "cost $x_{1$ 100 %", "two\nlines \x1b[31m\u202e", "模型 😀", "_hidden", "")

@@ -14,6 +14,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from forecast.api.evaluate import evaluate
 from forecast.core.errors import CheckpointError, InputError
 from forecast.core.progress import SilentProgress
 from forecast.core.records import CheckpointRequest
@@ -23,7 +24,6 @@ from forecast.scoring.masked_forward import score_masked
 from forecast.scoring.masked_tokenization import MaskedEncoder
 from forecast.scoring.requests import TextRequest
 from forecast.scoring.versions import MASKED_BACKEND, MASKED_SCORING_VERSION
-from forecast.workflows.evaluate import evaluate
 
 VOCABULARY = 300
 _CORPUS = ["the cat sat on the mat. the dog ran to the red barn and ate an unbelievably large apple, didn't it?"] * 4

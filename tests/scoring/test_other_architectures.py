@@ -13,6 +13,7 @@ import transformers
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from forecast.api.evaluate import evaluate
 from forecast.core.errors import PartialResultError
 from forecast.core.progress import SilentProgress
 from forecast.core.records import CheckpointRequest
@@ -21,7 +22,6 @@ from forecast.scoring.engine import ScoringOptions, score_plan
 from forecast.scoring.plan import make_plan
 from forecast.scoring.requests import TextRequest
 from forecast.scoring.tokenization import Encoder
-from forecast.workflows.evaluate import evaluate
 
 VOCABULARY = 320
 WINDOW = 64

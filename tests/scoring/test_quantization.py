@@ -10,13 +10,13 @@ import pytest
 import torch
 import transformers
 
+from forecast.api.evaluate import evaluate
 from forecast.core.errors import CheckpointError, UsageError
 from forecast.core.progress import SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.scoring import quantization
 from forecast.scoring.checkpoint_loading import load_checkpoint
 from forecast.scoring.quantization import Quantization, quantize_model, settle_quantization
-from forecast.workflows.evaluate import evaluate
 
 
 @pytest.fixture

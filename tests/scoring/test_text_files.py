@@ -13,6 +13,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from typer.testing import CliRunner
 
+from forecast.api.evaluate import evaluate
 from forecast.cli.app import build_app
 from forecast.cli.text_scores import with_perplexity
 from forecast.core.errors import InputError, UsageError
@@ -21,7 +22,6 @@ from forecast.core.records import CheckpointRequest
 from forecast.scoring.checkpoint_loading import load_checkpoint
 from forecast.scoring.text_files import render_text_file, render_text_files
 from forecast.store import Store
-from forecast.workflows.evaluate import evaluate
 
 DOCUMENTS = ["the cat sat on the mat. " * 12 + "é 北京 🙂", "the dog ran\n\nto the red barn", "an apple"]
 END = "<|endoftext|>"

@@ -22,7 +22,7 @@ HEADER = "family,model,task,params,tokens,flops,step,acc,acc_norm,loss,n_items,i
 STEPS = {
     "import": """
 from forecast.core.progress import SilentProgress
-from forecast.workflows.ingest import import_paths
+from forecast.api.ingest import import_paths
 import_paths([table], db=table.with_suffix(".duckdb"), progress=SilentProgress())
 """,
     "rows for a fit": "from forecast.importers import read_observations; read_observations(table)",

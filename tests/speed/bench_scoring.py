@@ -295,8 +295,8 @@ def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float
 def memory(data: Path, shapes: list[str], subjects: int = 57) -> None:
     """Peak memory of this process beyond the weights, MMLU 5-shot of many subjects."""
     from forecast.core.progress import SilentProgress
+    from forecast.evaluation.tasks import RenderingSettings, write_out_tasks
     from forecast.scoring.task_source import find_tasks
-    from forecast.workflows.evaluate_tasks import RenderingSettings, write_out_tasks
 
     mirror = data / "benchmarks"
     found = find_tasks(["mmlu"], include_path=None, data_dir=mirror, on_notice=print)

@@ -23,7 +23,7 @@ from forecast.core.forecasts import measures_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from forecast.workflows.backtest import BacktestReport
+    from forecast.api.backtest import BacktestReport
 
 
 def register(app: typer.Typer) -> None:
@@ -49,8 +49,8 @@ def backtest(
     seed: SeedOption = 0,
 ) -> None:
     """Repeat the forecast at earlier compute budgets, and compare with what the larger runs really scored."""
+    from forecast.api.backtest import draw_report, run_backtest
     from forecast.cli.console import open_progress, print_json, stderr_console, stdout_console
-    from forecast.workflows.backtest import draw_report, run_backtest
 
     report = run_backtest(
         table or db,

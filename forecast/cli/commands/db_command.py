@@ -26,8 +26,8 @@ def info(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOptio
     """Counts, sizes and versions."""
     from dataclasses import asdict
 
+    from forecast.api.database import describe_store
     from forecast.cli.console import print_json, stdout_console
-    from forecast.workflows.database import describe_store
 
     found = describe_store(db)
     if json:
@@ -40,9 +40,9 @@ def info(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOptio
 
 def check(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOption = False) -> None:
     """Integrity: hashes, orphans, NaN, items missing from a run. Exit code 1 where something is wrong."""
+    from forecast.api.database import find_problems
     from forecast.cli.console import print_json, stdout_console
     from forecast.core.errors import EXIT_RUNTIME
-    from forecast.workflows.database import find_problems
 
     problems = find_problems(db)
     if json:
@@ -56,8 +56,8 @@ def check(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOpti
 
 def compact(db: DbOption = DEFAULT_DB, json: JsonOption = False, _quiet: QuietOption = False) -> None:
     """Write the file anew, without the gaps that changes left."""
+    from forecast.api.database import compact_store
     from forecast.cli.console import print_json, stdout_console
-    from forecast.workflows.database import compact_store
 
     before, after = compact_store(db)
     if json:
@@ -73,8 +73,8 @@ def merge(
     _quiet: QuietOption = False,
 ) -> None:
     """Join results files: everything that TARGET lacks comes in from the others, nothing twice."""
+    from forecast.api.database import merge_stores
     from forecast.cli.console import print_json, stdout_console
-    from forecast.workflows.database import merge_stores
 
     added = merge_stores(target, sources)
     if json:

@@ -12,7 +12,7 @@ from forecast.cli.options import JsonOption, QuietOption, SeedOption
 from forecast.cli.outputs import check_folder
 
 if TYPE_CHECKING:
-    from forecast.workflows.demo import DemoResult
+    from forecast.api.demo import DemoResult
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def demo_command(
     quiet: QuietOption = False,
 ) -> None:
     """Train a tiny family, score it, hide its largest member, forecast it from the others, and compare."""
-    from forecast.workflows.demo import run_demo
+    from forecast.api.demo import run_demo
 
     result = run_demo(folder, seed=seed, progress=open_progress(quiet=quiet))
     if json_output:

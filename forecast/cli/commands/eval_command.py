@@ -116,9 +116,9 @@ def evaluate_command(
 ) -> None:
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
     from forecast.core.memory_reuse import keep_freed_memory
+    from forecast.evaluation.model_names import request_of_backend
+    from forecast.evaluation.selection import select
     from forecast.hub import Fetcher, parse_bytes
-    from forecast.workflows.model_names import request_of_backend
-    from forecast.workflows.selection import select
 
     names = split_names(tasks, "--tasks") or []
     requests = (
@@ -146,7 +146,7 @@ def evaluate_command(
         trust_remote_code=trust_remote_code or [],
     )
     # lm-eval takes a second to import: what was asked for is checked before that.
-    from forecast.workflows.evaluate import evaluate
+    from forecast.api.evaluate import evaluate
 
     keep_freed_memory()
     report = evaluate(

@@ -24,8 +24,8 @@ def export_command(
     json: JsonOption = False,
 ) -> None:
     """Export results; `forecast import` takes the Parquet folder in again."""
+    from forecast.api.export import export_store
     from forecast.cli.console import print_json, stdout_console
-    from forecast.workflows.export import export_store
 
     files = export_store(db, destination, form=form)
     if json:

@@ -13,7 +13,7 @@ from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forecast.workflows.overview import FamilyOverview
+    from forecast.api.overview import FamilyOverview
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +30,7 @@ def families_command(
     json_output: JsonOption = False,
 ) -> None:
     """List families: sizes, checkpoints, compute range, what is already scored; with a name, each model and its facts."""
-    from forecast.workflows.overview import family_overviews
+    from forecast.api.overview import family_overviews
 
     overviews = family_overviews(db=db, names=[name] if name else [], checkpoints=checkpoints)
     if json_output:

@@ -11,7 +11,7 @@ from forecast.cli.console import open_progress, print_json, stdout_console
 from forecast.cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
-    from forecast.workflows.fetch import FetchReport
+    from forecast.api.fetch import FetchReport
 
 
 def register(app: typer.Typer) -> None:
@@ -33,9 +33,9 @@ def fetch_command(
     quiet: QuietOption = False,
 ) -> None:
     """Download checkpoints ahead of time (HF_HOME, HF_TOKEN, HF_ENDPOINT are honoured); interrupted downloads resume."""
+    from forecast.api.fetch import fetch_checkpoints
+    from forecast.evaluation.selection import select
     from forecast.hub import Fetcher
-    from forecast.workflows.fetch import fetch_checkpoints
-    from forecast.workflows.selection import select
 
     requests = select(family=family, models=model or [], sizes=sizes, revisions=revisions, subset=subset)
     progress = open_progress(quiet=quiet)

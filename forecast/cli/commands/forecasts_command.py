@@ -16,8 +16,8 @@ def forecasts(db: DbOption = DEFAULT_DB, json: JsonOption = False) -> None:
     """List stored forecasts, and score those whose target has been measured since."""
     from rich.table import Table
 
+    from forecast.api.predict import stored_forecasts
     from forecast.cli.console import print_json, stdout_console
-    from forecast.workflows.predict import stored_forecasts
 
     rows = stored_forecasts(db)
     if json:

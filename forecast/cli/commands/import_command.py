@@ -31,8 +31,8 @@ def import_command(
     quiet: QuietOption = False,
 ) -> None:
     """Import results: all that is named is checked first, and importing it twice changes nothing."""
+    from forecast.api.ingest import describe, import_paths
     from forecast.cli.console import open_progress, print_json, stdout_console
-    from forecast.workflows.ingest import describe, import_paths
 
     described = describe(family=family, model=model, step=step, params=params, tokens=tokens, flops=flops)
     report = import_paths(paths, db=db, described=described, progress=open_progress(quiet=quiet))

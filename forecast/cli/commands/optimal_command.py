@@ -11,7 +11,7 @@ from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, 
 from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
-    from forecast.workflows.optimal import OptimalDrawing, OptimalReport
+    from forecast.api.optimal import OptimalDrawing, OptimalReport
 
 
 def register(app: typer.Typer) -> None:
@@ -45,11 +45,11 @@ def optimal(
     seed: SeedOption = 0,
 ) -> None:
     """Compute-optimal parameters and tokens at a budget, by three approaches of Hoffmann and by Llama 3's, side by side."""
+    from forecast.api.optimal import APPROACHES, find_optimum
+    from forecast.api.options import parse_assignments
     from forecast.cli.console import open_progress, print_json
     from forecast.core.errors import UsageError
-    from forecast.workflows.measurements import Selection
-    from forecast.workflows.optimal import APPROACHES, find_optimum
-    from forecast.workflows.options import parse_assignments
+    from forecast.observations.measurements import Selection
 
     if published and plot is not None:
         raise UsageError("there are no runs to draw with --published", remedy="leave out --plot")

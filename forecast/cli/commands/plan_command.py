@@ -10,7 +10,7 @@ import typer
 from forecast.cli.options import JsonOption, QuietOption, SeedOption
 
 if TYPE_CHECKING:
-    from forecast.workflows.planning import Plan
+    from forecast.api.planning import Plan
 
 
 def register(app: typer.Typer) -> None:
@@ -44,11 +44,11 @@ def plan(
     seed: SeedOption = 0,
 ) -> None:
     """Plan a ladder of small runs for a target budget; given runs, also the next one that sharpens its forecast most."""
+    from forecast.api.options import parse_assignments
+    from forecast.api.planning import PlanRequest, make_plan
     from forecast.cli.console import open_progress, print_json
     from forecast.core.errors import UsageError
-    from forecast.workflows.measurements import Selection
-    from forecast.workflows.options import parse_assignments
-    from forecast.workflows.planning import PlanRequest, make_plan
+    from forecast.observations.measurements import Selection
 
     if table is not None and db is not None:
         raise UsageError("both --table and --db are given", expected="one source of runs")

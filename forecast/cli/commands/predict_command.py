@@ -21,8 +21,8 @@ from forecast.cli.outputs import check_figure
 from forecast.core.errors import ForecastError, NotForecastableError, PartialResultError
 
 if TYPE_CHECKING:
+    from forecast.api.predict import Prediction
     from forecast.forecasting.emergence import Emergence
-    from forecast.workflows.predict import Prediction
 
 
 def register(app: typer.Typer) -> None:
@@ -64,10 +64,10 @@ def predict(
     seed: SeedOption = 0,
 ) -> None:
     """Forecast benchmark accuracy of larger models, with an interval and a verdict."""
+    from forecast.api.predict import check_saving, read_targets, save_predictions
+    from forecast.api.predict import predict as run
     from forecast.cli.console import open_progress, stderr_console
     from forecast.core.forecasts import Target
-    from forecast.workflows.predict import check_saving, read_targets, save_predictions
-    from forecast.workflows.predict import predict as run
 
     wanted = read_targets(targets) if targets is not None else []
     if flops is not None or params is not None or tokens is not None:

@@ -44,8 +44,8 @@ def report(
     seed: SeedOption = 0,
 ) -> None:
     """Write one self-contained HTML file: curves, intervals, verdicts, provenance."""
+    from forecast.api.report import write_report
     from forecast.cli.console import open_progress, print_json, stdout_console
-    from forecast.workflows.report import write_report
 
     sections = write_report(
         db,

@@ -30,9 +30,9 @@ def sql_command(
     _quiet: QuietOption = False,
 ) -> None:
     """Ask the results anything, in SQL; works while an evaluation runs. `forecast sql "SHOW TABLES"` is a start."""
+    from forecast.api.database import find_example, read_query, run_query
     from forecast.cli.batches import write_batches
     from forecast.core.errors import UsageError
-    from forecast.workflows.database import find_example, read_query, run_query
 
     if examples:
         _print_examples(as_json=json or form == "json")
@@ -56,15 +56,15 @@ def sql_command(
 
 
 def _argument(query: str) -> str:
-    from forecast.workflows.database import read_query
+    from forecast.api.database import read_query
 
     looks_like_file = query.endswith(".sql") and len(query.split()) == 1
     return read_query(Path(query)) if looks_like_file else query
 
 
 def _print_examples(*, as_json: bool) -> None:
+    from forecast.api.database import example_queries
     from forecast.cli.console import print_json, stdout_console, styled
-    from forecast.workflows.database import example_queries
 
     found = example_queries()
     if as_json:

@@ -12,7 +12,7 @@ from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forecast.workflows.overview import BenchmarkOverview
+    from forecast.api.overview import BenchmarkOverview
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def tasks_command(
     json_output: JsonOption = False,
 ) -> None:
     """List benchmarks that have a card; any other lm-eval task can be named in 'forecast eval --tasks' as well."""
-    from forecast.workflows.overview import benchmark_overviews
+    from forecast.api.overview import benchmark_overviews
 
     overviews = benchmark_overviews(db=db, names=[name] if name else [])
     if json_output:

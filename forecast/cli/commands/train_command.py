@@ -23,7 +23,7 @@ from forecast.cli.outputs import check_folder
 from forecast.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from forecast.workflows.train import MemberEstimate
+    from forecast.api.train import MemberEstimate
 
 
 def register(app: typer.Typer) -> None:
@@ -68,8 +68,8 @@ def train_command(
     quiet: QuietOption = False,
 ) -> None:
     """Train a family from its card, cheapest member first; finished members are skipped, interrupted ones continue."""
+    from forecast.api.train import TrainingInputs, estimate_family, train_family
     from forecast.catalog.families import load_family
-    from forecast.workflows.train import TrainingInputs, estimate_family, train_family
 
     chosen = split_names(members, "--members") or []
     card = load_family(family)

@@ -1,0 +1,1 @@
+"""Which checkpoint answers what: the sweep over checkpoints, resume, and the scorers."""

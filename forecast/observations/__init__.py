@@ -1,0 +1,1 @@
+"""From any source to the ladders and columns that laws and forecasts read, by one rule."""

@@ -1,1 +1,0 @@
-"""What the commands do, as a library: the only place where sibling packages meet."""

@@ -1,0 +1,84 @@
+"""An evaluation that finds everything stored: cheap, and able to complete what is known of the checkpoints."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forecast.api.evaluate import EvaluationReport, evaluate
+from forecast.evaluation.selection import select
+from forecast.scoring import checkpoint_sweep
+
+Run = Callable[..., EvaluationReport]
+
+_AGAIN = """
+import json, sys
+from pathlib import Path
+from forecast.core.progress import SilentProgress
+from forecast.hub import Fetcher
+from forecast.scoring.devices import settle_device, settle_dtype
+from forecast.scoring.text_files import render_text_files
+from forecast.store import Store
+from forecast.evaluation.sweep import FamilySweep
+from forecast.evaluation.records import ScoringSettings
+from forecast.evaluation.selection import select
+
+folder, text, db = sys.argv[1:]
+requests = select(models=[folder], tokens=10**6)
+settings = ScoringSettings(dtype=settle_dtype("auto", settle_device("cpu")), device="cpu")
+texts = render_text_files([Path(text)], limit=None)
+sweep = FamilySweep(requests, texts, settings, Store(Path(db)), Fetcher(), SilentProgress())
+[run_id] = sweep.evaluate(requests[0])
+[row] = Store(Path(db)).score_rows([run_id])
+print(json.dumps({"flops": row["flops"], "heavy": sorted({"torch", "transformers", "lm_eval"} & set(sys.modules))}))
+"""
+
+
+def test_what_is_stored_is_found_and_completed_without_torch(checkpoints: list[Path], tmp_path: Path) -> None:
+    text, db = tmp_path / "text.txt", tmp_path / "results.duckdb"
+    text.write_text("the red cat sat on the mat")
+    [row] = evaluate(select(models=[str(checkpoints[0])]), tasks=[], text_files=[text], db=db, device="cpu").rows
+    assert row["flops"] is None
+    again = subprocess.run(
+        [sys.executable, "-c", _AGAIN, str(checkpoints[0]), str(text), str(db)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(again.stdout) == {"flops": pytest.approx(6.0 * float(str(row["params"])) * 1e6), "heavy": []}
+
+
+@pytest.mark.usefixtures("only_own_tasks")
+def test_what_predict_will_miss_is_said_and_can_be_given_without_scoring_again(
+    checkpoints: list[Path], world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {
+        "tasks": ["toy_choice"],
+        "db": tmp_path / "results.duckdb",
+        "include_path": world / "tasks",
+        "data_dir": world / "data",
+        "device": "cpu",
+    }
+    models = [str(folder) for folder in checkpoints]
+    first = evaluate(select(models=models), **options)
+    [said] = first.missing
+    assert "training FLOPs are not known of toy-0, toy-1, toy-2" in said
+    assert "--tokens" in said
+    monkeypatch.setattr(checkpoint_sweep, "load_checkpoint", lambda *_, **__: pytest.fail("scored again"))
+    [few] = evaluate(select(models=models[:2], tokens=[10**9, 2 * 10**9]), **options).missing
+    assert "at least 3 checkpoints of 2 models" in few
+    assert "has 2 of 2" in few
+    table = tmp_path / "runs.csv"
+    table.write_text("model,family,tokens\n" + "".join(f"{model},mine,{i + 1}e9\n" for i, model in enumerate(models)))
+    complete = evaluate(select(table=table), **options)
+    assert complete.missing == ()
+    assert [(row["family"], row["tokens"]) for row in complete.rows] == [
+        ("mine", 10**9),
+        ("mine", 2 * 10**9),
+        ("mine", 3 * 10**9),
+    ]
+    for before, after in zip(first.rows, complete.rows, strict=True):
+        assert (before["run_id"], before["nll_per_char"]) == (after["run_id"], after["nll_per_char"])

@@ -1,0 +1,126 @@
+"""A law asks a table for the columns that it needs, and for nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forecast.api.fitting import FitReport, FitRequest, fit_law
+from forecast.core.errors import FitError, UsageError
+from forecast.laws import Law, get_law, list_laws
+from forecast.laws.quantities import ALL
+from forecast.observations.measurements import Selection
+
+LEARNING_CURVES = (
+    "cortes",
+    "hestness",
+    "banko-brill",
+    "kaplan-tokens",
+    "hernandez-transfer",
+    "deepseek-lr",
+    "erm-risk",
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+)
+
+
+def _fit(path: Path, law: str, **options: object) -> FitReport:
+    request = FitRequest(law=law, replicates=0, **options)  # type: ignore[arg-type]
+    return fit_law(path, Selection(finals_only=False), request, notice=lambda _text: None)[0]
+
+
+def _table(path: Path, law: Law, y: str, *, rows: int = 14, named: bool = True, scale: float = 1.0) -> Path:
+    """The law's own numbers, in a table that says nothing else, with or without the three names."""
+    columns = {}
+    for entry in law.inputs:
+        low, high = entry.typical
+        name = entry.accepts[0] if entry.accepts and entry.name == "examples" else entry.name
+        columns[name] = np.geomspace(low, high, rows) if entry.positive else np.linspace(low, high, rows)
+        if entry.name == "is_train":
+            columns[name] = np.tile([0.0, 1.0], rows)[:rows]
+    if len(columns) == 2 and all(entry.positive for entry in law.inputs):
+        _, second = columns
+        columns[second] = columns[second][np.random.default_rng(0).permutation(rows)]
+    x = np.stack(list(columns.values()), axis=-1)
+    columns[y] = (
+        scale * law.predict(x, law.vector(law.typical)) * np.exp(0.001 * np.random.default_rng(1).standard_normal(rows))
+    )
+    names = ["family", "model", "task"] if named else []
+    lines = [",".join([*names, *columns])]
+    for row in range(rows):
+        cells = [f"{column[row]:.10g}" for column in columns.values()]
+        lines.append(",".join([*(["f", f"m{row}", "curve"] if named else []), *cells]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", LEARNING_CURVES)
+def test_names_of_family_model_and_task_ask_for_nothing_more(tmp_path: Path, name: str) -> None:
+    law = get_law(name)
+    named = _fit(_table(tmp_path / "named.csv", law, law.outputs[0]), name)
+    stripped = _fit(_table(tmp_path / "stripped.csv", law, law.outputs[0], named=False), name)
+    for one, other in zip(named.constants, stripped.constants, strict=True):
+        assert one.value == (None if other.value is None else pytest.approx(other.value, rel=1e-6))
+
+
+@pytest.mark.parametrize("name", ["m1", "hestness", "power-law"])
+def test_a_measurement_of_any_name_is_taken_at_the_users_word(tmp_path: Path, name: str) -> None:
+    law = get_law(name)
+    path = _table(tmp_path / "runs.csv", law, "top1_error_of_mine")
+    with pytest.raises(UsageError, match="nothing that"):
+        _fit(path, name)
+    assert _fit(path, name, y="top1_error_of_mine").y == "top1_error_of_mine"
+
+
+def test_few_tokens_are_fine_for_a_learning_curve_and_not_for_a_law_of_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    rows = [f"f,m{i},curve,{100 + 20 * i},{2 * (100 + 20 * i) ** -0.3:.8f}" for i in range(9)]
+    path.write_text("family,model,task,tokens,loss\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    assert _fit(path, "m1").x == {"examples": "tokens"}
+    billions = tmp_path / "billions.csv"
+    rows = [f"f,m{i},curve,{3 + 2 * i},{2 * (3 + 2 * i) ** -0.3:.8f}" for i in range(9)]
+    billions.write_text("family,model,task,tokens,loss\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    with pytest.raises(FitError, match="tokens is 3"):
+        _fit(billions, "kaplan-tokens")
+
+
+def test_percent_for_fractions_are_still_refused(tmp_path: Path) -> None:
+    law = get_law("banko-brill")
+    path = _table(tmp_path / "runs.csv", law, "acc", scale=100.0)
+    with pytest.raises(FitError, match=r"acc is .* in row 'm0'.*0.63 and not 63"):
+        _fit(path, "banko-brill")
+
+
+def test_what_a_law_does_not_use_may_hold_anything(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    rows = [f"f,m{i},curve,{100 * 2**i},{0.9 * 2 ** (-0.2 * i):.8f},oops,63" for i in range(9)]
+    path.write_text("family,model,task,tokens,loss,flops,acc\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    assert _fit(path, "m1").n_rows == 9
+
+
+@pytest.mark.parametrize("law", list_laws(), ids=lambda law: law.name)
+def test_a_law_takes_what_it_is_of_and_refuses_the_rest_by_name(tmp_path: Path, law: Law) -> None:
+    assert law.outputs
+    assert set(law.outputs) <= set(ALL)
+    assert {name for entry in law.inputs for name in entry.accepts} <= set(ALL)
+    free = [name for name in law.outputs if name not in {entry.name for entry in law.inputs}]
+    right = _fit(_table(tmp_path / "right.csv", law, free[0]), law.name)
+    assert right.y == free[0]
+    wrong = next((name for name in ("learning_rate", "neg_log_pass_rate", "acc") if name not in law.outputs), None)
+    if wrong is None:
+        return  # a law of anything
+    path = _table(tmp_path / "wrong.csv", law, wrong)
+    with pytest.raises(UsageError, match="nothing that"):
+        _fit(path, law.name)
+    with pytest.raises(UsageError, match=f"{wrong}.* is something else"):
+        _fit(path, law.name, y=wrong)
+
+
+def test_a_pass_rate_is_not_fitted_to_a_loss(tmp_path: Path) -> None:
+    path = _table(tmp_path / "runs.csv", get_law("gpt4-pass-rate"), "loss")
+    with pytest.raises(UsageError, match=r"nothing that 'gpt4-pass-rate' predicts.*neg_log_pass_rate"):
+        _fit(path, "gpt4-pass-rate")
