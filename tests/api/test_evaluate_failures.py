@@ -14,7 +14,7 @@ import pytest
 
 from forecast.api.evaluate import EvaluationReport
 from forecast.core.errors import ForecastError, InputError, PartialResultError
-from forecast.evaluation import evaluate_items, evaluate_scoring
+from forecast.evaluation import dispatch, run_in_progress
 from forecast.evaluation import sweep as evaluate_family
 from forecast.evaluation.model_names import read_model
 from forecast.scoring import checkpoint_loading, packed_forward
@@ -27,10 +27,10 @@ STAGES: dict[str, tuple[Any, str]] = {
     "configuration": (evaluate_family, "read_config"),
     "headers": (evaluate_family, "count_parameters"),
     "identity": (evaluate_family, "tokenizer_identity"),
-    "model type": (evaluate_scoring, "holds_masked_model"),
+    "model type": (dispatch, "holds_masked_model"),
     "tokenizer": (checkpoint_loading, "load_tokenizer"),
     "weights": (checkpoint_loading, "_load_model"),
-    "plan": (evaluate_scoring.PlanCache, "get"),
+    "plan": (dispatch.PlanCache, "get"),
     "forward": (packed_forward.PackedModel, "score_batch"),
     "registering": (Store, "open_run"),
     "storing": (Store, "append"),
@@ -66,7 +66,7 @@ def test_whatever_a_checkpoint_raises_is_its_own_failure(
             raise error
         return honest(*args, **settings)
 
-    monkeypatch.setattr(evaluate_items, "_FLUSH_ITEMS", 5)
+    monkeypatch.setattr(run_in_progress, "_FLUSH_ITEMS", 5)
     monkeypatch.setattr(owner, name, failing)
     report = run(checkpoints[:2], ["toy_choice"])
     assert raised
