@@ -176,7 +176,7 @@ def test_files_that_are_no_cards(write, text: str) -> None:
 def test_bad_utf8_and_missing_files(tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_bytes(b"family: \xff\xfe")
-    with pytest.raises(InputError, match="tiny.yaml is not UTF-8: byte 8"):
+    with pytest.raises(InputError, match=r"tiny.yaml is not UTF-8: byte 8"):
         read_family(path)
     with pytest.raises(InputError, match="no card"):
         load_family(str(tmp_path / "none.yaml"))
