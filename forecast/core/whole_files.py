@@ -1,0 +1,39 @@
+"""A file that a user named is replaced whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def real_path(path: Path) -> Path:
+    """Return the file that a symbolic link stands for, whether it exists yet or not; any other path as it is.
+
+    Renaming over a link would leave two files of one name that drift apart.
+    """
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError):
+        return path  # a loop of links: opening it says so
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the name to write to; the file takes the place of `path` when the block ends well, else nothing has changed.
+
+    A symbolic link stays one, and permissions stay what they were. A device or a pipe is written to as it is.
+    """
+    target = real_path(path)
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    partial = target.with_name(target.name + ".partial")
+    try:
+        yield partial
+        if target.exists():
+            shutil.copymode(target, partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
