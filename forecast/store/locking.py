@@ -134,6 +134,10 @@ def _holder(text: str) -> str:
     return f"process {process.group(1)}" if process else "another part of this process"
 
 
+_DAMAGE = ("could not read enough bytes", "corrupt", "checksum", "failed to deserialize", "serialization error")
+"""What DuckDB says of a file whose blocks are not what it wrote."""
+
+
 def explain(error: BaseException, path: Path) -> StoreError:
     """Turn DuckDB's or the system's failure on the results file into one line with a remedy."""
     text = str(error)
@@ -154,8 +158,12 @@ def explain(error: BaseException, path: Path) -> StoreError:
         return StoreError(
             f"{path} cannot be written or opened here: {first}", remedy="choose another --db or repair the permissions"
         )
+    if "out of memory" in lowered:
+        return StoreError(f"not enough memory for this question to {path}: {first}", remedy="ask for less, or aggregate in SQL")
+    if any(sign in lowered for sign in _DAMAGE):
+        return StoreError(f"{path} is damaged or cut off: {first}", remedy="restore it from a copy")
     if "not a valid duckdb database" in lowered:
-        return StoreError(f"{path} is no DuckDB file", expected="a results file", remedy="choose another --db")
+        return StoreError(f"{path} is not a DuckDB file", expected="a results file", remedy="choose another --db")
     if "version number" in lowered and "read" in lowered:
         return StoreError(f"{path} was written by a newer DuckDB: {first}", remedy="upgrade duckdb")
     if "does not exist" in lowered and "cannot open" in lowered:

@@ -6,14 +6,16 @@ import difflib
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from forecast.core.errors import ForecastError, InputError, StoreError, UsageError
-from forecast.store.locking import quote
+from forecast.core.errors import ForecastError, InputError, UsageError
+from forecast.store.locking import explain, quote
 from forecast.store.text_columns import cast_to_text
 
 BATCH_ROWS = 65_536
@@ -145,17 +147,30 @@ def _batches(connection: duckdb.DuckDBPyConnection, query: str, *, as_text: bool
         relation = cast_to_text(relation)
     # DuckDB 1.4 knows the method only by its former name.
     open_reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch
-    reader = open_reader(BATCH_ROWS)
     empty = True
-    try:
-        for batch in reader:
+    with ThreadPoolExecutor(1) as worker:
+        reader = _wait(connection, worker.submit(open_reader, BATCH_ROWS))
+        while True:
+            try:
+                batch = _wait(connection, worker.submit(next, reader, None))
+            except (OSError, pa.ArrowException) as error:
+                # An error after the first batch comes by way of Arrow, with DuckDB's words.
+                raise duckdb.Error(str(error)) from error
+            if batch is None:
+                break
             empty = False
             yield batch.rename_columns(names)
-    except (OSError, pa.ArrowException) as error:
-        # An error after the first batch comes by way of Arrow, with DuckDB's words.
-        raise duckdb.Error(str(error)) from error
     if empty:
         yield pa.RecordBatch.from_pylist([], schema=reader.schema).rename_columns(names)
+
+
+def _wait(connection: duckdb.DuckDBPyConnection, future: Future[Any]) -> Any:
+    """Return a result that another thread computes, so that Ctrl-C is heard here while DuckDB is at work."""
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        connection.interrupt()
+        raise
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -194,13 +209,13 @@ def explain_query(connection: duckdb.DuckDBPyConnection, path: Path, error: duck
     lines = [line for line in text.split("\n\n")[0].splitlines() if line and not line.startswith("Did you mean")]
     message = " ".join(" ".join(lines).split())
     if _SEALED.search(text):
-        return UsageError(message, expected="the results file alone", remedy="name what else the query may read with --read PATH")
+        return UsageError(
+            message, expected="no file but the results", remedy="name what else the query may read with --read PATH"
+        )
     if _LOCKED.search(text):
-        return UsageError(message, expected="settings that cannot write or read a file", remedy="use the results file as it is")
-    if re.match("Out of Memory", message):
-        return StoreError(f"the answer does not fit into memory: {message}", remedy="ask for less, or aggregate in SQL")
+        return UsageError(message, expected="a setting of how answers look")
     if _NOT_THE_QUERY.search(message):
-        return StoreError(f"{path} cannot be read: {message}", remedy="free disk space, or restore the file from a copy")
+        return explain(error, path)
     return UsageError(message, remedy=_nearest(connection, text))
 
 

@@ -160,9 +160,9 @@ def _overlay(connection: duckdb.DuckDBPyConnection, path: Path, spool: Spool) ->
 
 
 def _names_in_file(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    here = "database_name = 'store' AND schema_name = 'main' AND NOT internal"
     rows = connection.execute(
-        """SELECT table_name FROM duckdb_tables() WHERE database_name = 'store' AND schema_name = 'main'
-        UNION ALL SELECT view_name FROM duckdb_views() WHERE database_name = 'store' AND schema_name = 'main' AND NOT internal"""
+        f"SELECT table_name FROM duckdb_tables() WHERE {here} UNION ALL SELECT view_name FROM duckdb_views() WHERE {here}"
     ).fetchall()
     return {str(name) for (name,) in rows}
 

@@ -201,7 +201,7 @@ class Store:
             return maintenance.describe(connection, self.path, spooled_files=len(files), spooled_bytes=size)
 
     def problems(self) -> list[str]:
-        """Return one sentence per kind of damage (hashes, orphans, NaN, missing items, spool); empty when the store is whole."""
+        """Return one sentence per kind of damage (hashes, orphans, NaN, missing items, spool), else nothing."""
         with overlaid(self.path, self._spool, timeout_s=self._timeout_s) as (connection, unseen):
             return [*maintenance.find_problems(connection), *maintenance.spool_problems(unseen, self._spool.set_aside_files())]
 

@@ -42,7 +42,9 @@ def find_example(name: str) -> ExampleQuery:
     for example in examples:
         if example.name == name.replace("_", "-"):
             return example
-    raise UsageError(f"no example query {name!r}", expected="one of " + ", ".join(example.name for example in examples))
+    raise UsageError(
+        f"there is no example query {name!r}", expected="one of " + ", ".join(example.name for example in examples)
+    )
 
 
 def read_query(file: Path) -> str:
@@ -53,12 +55,22 @@ def read_query(file: Path) -> str:
         raise InputError(f"{file} cannot be read: {error}", expected="a text file with SQL") from error
 
 
-def run_query(db: Path, sql: str, *, write: bool = False) -> Iterator[pa.RecordBatch]:
-    """Stream the result of a query; with `write` it may change the file, entirely or not at all."""
+def run_query(
+    db: Path, sql: str, *, write: bool = False, read: Sequence[Path] = (), as_text: bool = False
+) -> Iterator[pa.RecordBatch]:
+    """Stream the result of a query; with `write` it may change the file, entirely or not at all.
+
+    Args:
+        db: the results file.
+        sql: one query, or several statements of which the last one's result counts.
+        write: whether statements may change the results file and reach other files.
+        read: files and folders that a query without `write` may read beside the results.
+        as_text: columns of types that JSON and CSV do not have come as text.
+    """
     from forecast.store import Store
 
     store = Store(db)
-    yield from store.execute(sql) if write else store.query(sql)
+    yield from store.execute(sql, as_text=as_text) if write else store.query(sql, read=read, as_text=as_text)
 
 
 def describe_store(db: Path) -> StoreInfo:

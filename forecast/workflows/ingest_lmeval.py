@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from forecast.core.checkpoint_note import FILE_NAME, read_note
 from forecast.core.hashing import content_hash
-from forecast.core.observation_rows import ObservationRow
 from forecast.core.metrics import ACCURACY_METRICS
+from forecast.core.observation_rows import ObservationRow
 from forecast.core.plain_json import to_plain
 from forecast.core.records import CheckpointRecord, CheckpointRequest, Metadata, RunRecord, ScoredShard, TaskRecord
 from forecast.core.units import FlopsConvention, training_flops

@@ -16,11 +16,13 @@ from forecast.core.forecasts import Forecast, Target
 from forecast.core.metrics import ACCURACY_METRICS
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
+from forecast.core.whole_files import replacing
 from forecast.forecasting.preparation import choose_metric
 from forecast.report.forecast_figure import draw_forecast
 from forecast.report.page import ReportContent, Section, render_page
 from forecast.store import Store
 from forecast.workflows.ladders import stored_siblings
+from forecast.workflows.options import check_level
 from forecast.workflows.predict import Prediction, predict_ladders
 from forecast.workflows.questions import Question
 from forecast.workflows.task_groups import members_of, stored_members, union_of
@@ -61,10 +63,12 @@ def write_report(
 
     Raises:
         InputError: there is no such results file.
-        UsageError: an unknown task or family, a group whose tasks were not asked alike, or a target that is no positive number.
+        UsageError: a level that is not between 0 and 1, an unknown task or family, a group whose tasks were not asked alike,
+            or a target that is no positive number.
         NotForecastableError: nothing is stored that has an accuracy.
     """
     progress = progress or SilentProgress()
+    check_level(level)
     if not db.is_file():
         raise InputError(
             f"there is no {db}", expected="a results file", remedy="run `forecast eval` first, or name it with --db"
@@ -96,10 +100,9 @@ def write_report(
         sections=tuple(sections),
         provenance=tuple(row for batch in store.query(_PROVENANCE) for row in batch.to_pylist()),
     )
-    partial = out.with_name(out.name + ".partial")
     try:
-        partial.write_text(render_page(content), encoding="utf-8")
-        partial.replace(out)
+        with replacing(out) as partial:
+            partial.write_text(render_page(content), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}", remedy="name another file with --out") from error
     return len(sections)
