@@ -40,9 +40,16 @@ SELECT
     list_position(loglikelihoods, list_max(loglikelihoods)) AS best_position,
     list_position(per_char, list_max(per_char)) AS best_per_char_position,
     list_sum(list_transform(per_char, lambda x: exp(x))) AS per_char_sum,
-    list_sum(list_transform(loglikelihoods, lambda x: exp(x - ll_gold))) AS softmax_sum
+    list_sum(list_transform(loglikelihoods, lambda x: exp(x - ll_gold))) AS softmax_sum,
+    exp(ll_gold - best) AS weight_gold,
+    list_sum(weights) AS weight_sum,
+    list_dot_product(weights, weights) AS weight_squares
 FROM (
-    SELECT *, list_transform(loglikelihoods, lambda x, j: x / n_chars[j] - per_char_gold) AS per_char
+    SELECT
+        *,
+        list_transform(loglikelihoods, lambda x, j: x / n_chars[j] - per_char_gold) AS per_char,
+        -- The softmax before its division: the most probable choice has weight 1.
+        list_transform(loglikelihoods, lambda x: exp(x - list_max(loglikelihoods))) AS weights
     FROM (
         SELECT
             r.run_key,
@@ -91,6 +98,14 @@ SELECT
             / list_sum(list_transform(loglikelihoods, lambda x: exp(x - best)))
         ELSE 1.0 / softmax_sum
     END AS p_gold,
+    -- sum over choices of (softmax_j(ll_j) - 1 where j is correct)^2, from 0 to 2; several correct choices count as one.
+    zero + CASE
+        WHEN has_golds THEN
+            (power(weight_sum - list_sum(list_transform(golds, lambda g: weights[g + 1])), 2)
+            + list_sum(list_transform(weights, lambda w, j: CASE WHEN list_contains(golds, j::INTEGER - 1) THEN 0.0 ELSE w * w END)))
+            / (weight_sum * weight_sum)
+        ELSE (power(weight_sum - weight_gold, 2) + weight_squares - weight_gold * weight_gold) / (weight_sum * weight_sum)
+    END AS brier,
     -- ll_gold - max of the others, nats
     zero + CASE
         WHEN has_golds THEN
@@ -132,6 +147,7 @@ SELECT
     v.nll_per_token,
     v.nll_choice_norm,
     v.p_gold,
+    v.brier,
     v.margin,
     v.correct,
     v.correct_norm,

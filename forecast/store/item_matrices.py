@@ -10,10 +10,12 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from forecast.core.metrics import ACCURACY_METRICS, METRICS, MetricKind
 from forecast.core.observations import FloatArray, ItemMatrix, Ladder
 
-_CORRECT = {"acc": "correct", "acc_norm": "correct_norm", "acc_bytes": "correct_bytes"}
-_SMOOTH = ("nll_per_char", "nll_per_byte", "nll_per_token", "nll_choice_norm", "p_gold")
+_CORRECT = {name: name.replace("acc", "correct", 1) for name in ACCURACY_METRICS}
+_SMOOTH = tuple(metric.name for metric in METRICS if metric.kind is MetricKind.SMOOTH and metric.name != "bits_per_byte")
+"""Metrics of an item; bits are computed from nats."""
 
 
 def attach_items(connection: duckdb.DuckDBPyConnection, ladder: Ladder, run_ids: Sequence[str | None]) -> Ladder:

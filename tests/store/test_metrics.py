@@ -27,6 +27,7 @@ def slow_metrics(item: ItemRecord, values: tuple[float, ...], tokens: tuple[int,
         "nll_per_token": -ll[item.gold] / tokens[item.gold] if tokens[item.gold] else None,
         "nll_choice_norm": None,
         "p_gold": None,
+        "brier": None,
         "margin": None,
         "correct": None,
         "correct_norm": None,
@@ -43,6 +44,10 @@ def slow_metrics(item: ItemRecord, values: tuple[float, ...], tokens: tuple[int,
             found["nll_choice_norm"] = -math.log(soft[golds].sum() / soft.sum())
             soft = np.exp(ll - ll.max())
             found["p_gold"] = soft[golds].sum() / soft.sum()
+            wrong = np.delete(soft / soft.sum(), golds)
+            found["brier"] = (soft[golds].sum() / soft.sum() - 1.0) ** 2 + (wrong**2).sum()
+            if len(golds) == 1:
+                assert found["brier"] == pytest.approx(((soft / soft.sum() - np.eye(len(ll))[item.gold]) ** 2).sum(), abs=1e-12)
             found["margin"] = ll[golds].max() - np.delete(ll, golds).max()
     return found
 
@@ -83,7 +88,7 @@ def check(store: Store, task: TaskRecord, rows: list) -> None:
     (score,) = store.score_rows([run_id])
     for name, item_name in (("acc", "correct"), ("acc_norm", "correct_norm"), ("acc_bytes", "correct_bytes")):
         check_mean(score, name, [row[item_name] for row in wanted])
-    names = ["nll_gold", "nll_choice_norm", "p_gold", "margin"]
+    names = ["nll_gold", "nll_choice_norm", "p_gold", "brier", "margin"]
     if task.output_type != "loglikelihood_rolling":
         names += ["nll_per_char", "nll_per_byte", "nll_per_token"]
     for name in names:
