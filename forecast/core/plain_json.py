@@ -6,21 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 
-import numpy as np
-
 
 def to_plain(value: object) -> object:
     """Turn records, arrays and numpy numbers into what JSON can hold; NaN and infinities become null.
 
-    >>> to_plain({"a": np.array([1.0, np.nan])})
-    {'a': [1.0, None]}
+    >>> import numpy as np
+    >>> to_plain({"a": np.array([1.0, np.nan]), "b": np.int64(2)})
+    {'a': [1.0, None], 'b': 2}
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
-    if isinstance(value, np.ndarray):
-        return [to_plain(entry) for entry in value.tolist()]
-    if isinstance(value, np.generic):
-        return to_plain(value.item())
+    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
+        # Known by its name: importing numpy would be most of what a small command waits for.
+        return to_plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

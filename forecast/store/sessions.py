@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -138,18 +139,16 @@ def _overlay(connection: duckdb.DuckDBPyConnection, path: Path, spool: Spool) ->
     if beside:
         connection.execute("CREATE SCHEMA delta; SET search_path = 'delta'")
         connection.execute("\n".join(file.read_text(encoding="utf-8") for _, file in schema.migration_files()))
-    connection.execute("SET search_path = 'internal'")
+    connection.execute("SET search_path = 'main,internal'")
     in_file = _names_in_file(connection)
     for table in schema.BASE_TABLES:
         sources = [f"store.{table}"] if table in in_file else []
         sources += [f"delta.{table}"] if beside else []
-        connection.execute(f"CREATE VIEW {table} AS FROM " + " UNION ALL BY NAME FROM ".join(sources))
-    connection.execute(schema.view_statements())
-    connection.execute("SET search_path = 'main,internal'")
-    own = "SELECT view_name FROM duckdb_views() WHERE database_name = 'memory' AND schema_name = 'internal'"
+        view = f"CREATE OR REPLACE VIEW {table} AS FROM " + " UNION ALL BY NAME FROM ".join(sources)
+        connection.execute(_at_home(view))
+    connection.execute(_at_home(schema.view_statements()))
+    own = "SELECT view_name FROM duckdb_views() WHERE database_name = 'memory' AND NOT internal"
     known = {str(row[0]) for row in connection.execute(own).fetchall()}
-    for name in schema.PUBLIC_NAMES:
-        connection.execute(f"CREATE VIEW main.{name} AS FROM internal.{name}")
     _show_other_tables(connection, in_file - known)
     damaged, taken = [], []
     if files:
@@ -157,6 +156,15 @@ def _overlay(connection: duckdb.DuckDBPyConnection, path: Path, spool: Spool) ->
         damaged, taken = list(result.damaged), list(result.done)
     seen = {file.path for file in (*taken, *(entry.file for entry in damaged))}
     return Unseen(damaged=tuple(damaged), orphans=tuple(file for file in files if file.path not in seen))
+
+
+def _at_home(statements: str) -> str:
+    """Name the schema of every view that the statements create."""
+
+    def home(match: re.Match[str]) -> str:
+        return f"{match[1]}{'main' if match[2] in schema.PUBLIC_NAMES else 'internal'}.{match[2]}"
+
+    return re.sub(r"(CREATE OR REPLACE VIEW )(\w+)", home, statements)
 
 
 def _names_in_file(connection: duckdb.DuckDBPyConnection) -> set[str]:
