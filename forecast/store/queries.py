@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,8 +60,9 @@ def seal(connection: duckdb.DuckDBPyConnection, read: Sequence[Path] = ()) -> No
     for path in read:
         if not path.exists():
             raise InputError(f"there is no {path}", expected="a file or folder that the query may read")
-        # Under both of its names: DuckDB compares them as the query writes them.
-        names = ", ".join(quote(name) for name in dict.fromkeys((str(path), str(path.absolute()), str(path.resolve()))))
+        # Under all of its names: DuckDB before 2.0 compares them as the query writes them.
+        spellings = dict.fromkeys((str(path), str(path.absolute()), str(path.resolve()), os.path.relpath(path)))
+        names = ", ".join(quote(name) for name in spellings)
         kind = "directories" if path.is_dir() else "paths"
         connection.execute(f"SET allowed_{kind} = list_distinct(current_setting('allowed_{kind}') || [{names}])")
     with suppress(duckdb.CatalogException):
@@ -107,6 +109,9 @@ def stream(
 def _check_reading(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
     kind = statement.type.name
     pivot = kind == "MULTI" and re.match(r"\s*(\(\s*)?pivot", statement.query, re.IGNORECASE)
+    if re.search(r"\benable_logging\b", statement.query, re.IGNORECASE):
+        # DuckDB before 2.0 starts it although its settings are locked, and dies of it when it may not write its files.
+        raise UsageError("enable_logging writes files", expected="a query that reads")
     if kind == "EXPLAIN":
         kind = _explained(connection, statement.query)
     if kind not in _READING and not pivot:

@@ -123,14 +123,14 @@ def test_a_query_reaches_no_other_file(sql: str, spooled: Store) -> None:
     ],
 )
 def test_reading_goes_on(sql: str, spooled: Store) -> None:
-    if "TimeZone" in sql and not spooled_version_locks_by_name():
-        pytest.skip("this DuckDB locks all settings")
+    if ("TimeZone" in sql or "PIVOT" in sql) and not locks_by_name():
+        pytest.skip("DuckDB before 2.0 locks all settings, and takes PIVOT for two statements")
     before = contents(Path.cwd())
     assert sum(batch.num_rows for batch in spooled.query(sql)) > 0
     assert contents(Path.cwd()) == before
 
 
-def spooled_version_locks_by_name() -> bool:
+def locks_by_name() -> bool:
     import duckdb
 
     with duckdb.connect() as connection:
