@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from forecast.core.errors import StoreError, UsageError
 from forecast.core.plain_json import to_plain
+from forecast.core.printable import printable
 from forecast.core.whole_files import replacing
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def _write_table(batches: Iterator[pa.RecordBatch], names: Sequence[str], stream
             rows.append([_table_cell(cell) for cell in row])
         if more:
             break
-    names = [_shown(name) for name in names]
+    names = [printable(name) for name in names]
     widths = [max([len(name), *(len(row[i]) for row in rows)]) for i, name in enumerate(names)]
     stream.write("  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True)).rstrip() + "\n")
     stream.write("  ".join("-" * width for width in widths) + "\n")
@@ -193,10 +194,5 @@ def _table_cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = _shown(_json(value) if isinstance(value, list | dict) else str(_decimal(value)))
+    text = printable(_json(value) if isinstance(value, list | dict) else str(_decimal(value)))
     return text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"
-
-
-def _shown(text: str) -> str:
-    """Escape what a terminal would obey instead of show."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 
@@ -11,14 +12,17 @@ def to_plain(value: object) -> object:
     """Turn records, arrays and numpy numbers into what JSON can hold; NaN and infinities become null.
 
     >>> import numpy as np
-    >>> to_plain({"a": np.array([1.0, np.nan]), "b": np.int64(2)})
-    {'a': [1.0, None], 'b': 2}
+    >>> to_plain({"a": np.array([1.0, np.nan])})
+    {'a': [1.0, None]}
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
-    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
-        # Known by its name: importing numpy would be most of what a small command waits for.
-        return to_plain(value.tolist())
+    # Whoever has an array has imported numpy; a command that has none starts without it.
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        return [to_plain(entry) for entry in value.tolist()]
+    if numpy is not None and isinstance(value, numpy.generic):
+        return to_plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

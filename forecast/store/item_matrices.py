@@ -14,8 +14,9 @@ from forecast.core.metrics import ACCURACY_METRICS, METRICS, MetricKind
 from forecast.core.observations import FloatArray, ItemMatrix, Ladder
 
 _CORRECT = {name: name.replace("acc", "correct", 1) for name in ACCURACY_METRICS}
-_SMOOTH = tuple(metric.name for metric in METRICS if metric.kind is MetricKind.SMOOTH and metric.name != "bits_per_byte")
-"""Metrics of an item; bits are computed from nats."""
+_DERIVED = "bits_per_byte"
+_SMOOTH = tuple(m.name for m in METRICS if m.kind is MetricKind.SMOOTH and m.name != _DERIVED)
+"""Columns of the view `item_metrics`; bits per byte are nats per byte in another unit."""
 
 
 def attach_items(connection: duckdb.DuckDBPyConnection, ladder: Ladder, run_ids: Sequence[str | None]) -> Ladder:
@@ -42,7 +43,7 @@ def attach_items(connection: duckdb.DuckDBPyConnection, ladder: Ladder, run_ids:
 
     correct = {metric: matrix(name) for metric, name in _CORRECT.items()}
     smooth = {name: matrix(name) for name in _SMOOTH}
-    smooth["bits_per_byte"] = smooth["nll_per_byte"] / np.log(2.0)
+    smooth[_DERIVED] = smooth["nll_per_byte"] / np.log(2.0)
     return replace(
         ladder,
         items=ItemMatrix(

@@ -60,9 +60,9 @@ def seal(connection: duckdb.DuckDBPyConnection, read: Sequence[Path] = ()) -> No
     for path in read:
         if not path.exists():
             raise InputError(f"there is no {path}", expected="a file or folder that the query may read")
-        # Under all of its names: DuckDB before 2.0 compares them as the query writes them.
+        # Under all of its names: DuckDB before 2.0 compares them as the query writes them, and does not take ".".
         spellings = dict.fromkeys((str(path), str(path.absolute()), str(path.resolve()), os.path.relpath(path)))
-        names = ", ".join(quote(name) for name in spellings)
+        names = ", ".join(quote(name) for name in spellings if name != ".")
         kind = "directories" if path.is_dir() else "paths"
         connection.execute(f"SET allowed_{kind} = list_distinct(current_setting('allowed_{kind}') || [{names}])")
     with suppress(duckdb.CatalogException):

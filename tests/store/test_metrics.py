@@ -240,9 +240,19 @@ def test_extreme_loglikelihoods_stay_finite(store: Store) -> None:
     run_id = put(store, replace(task, items=items), [((0.0, -5000.0), (1, 1), True), ((0.0, -5000.0), (1, 1), True)])
     rows = read(store, f"FROM item_metrics WHERE run_id = '{run_id}' ORDER BY item_idx")
     assert [row["p_gold"] for row in rows] == [1.0, 0.0]
+    assert [row["brier"] for row in rows] == [0.0, 2.0]
     assert rows[0]["nll_choice_norm"] == 0.0
     assert rows[1]["nll_choice_norm"] == 5000.0
     assert store.score_rows([run_id])[0]["nll_choice_norm"] == 2500.0
+
+
+@pytest.mark.parametrize("gap", [300.0, 346.0, 353.0, 355.0, 700.0, 720.0, 6000.0])
+def test_a_choice_far_better_than_the_correct_one(store: Store, gap: float) -> None:
+    """Beyond some 350 nats the squares of the odds overflow, beyond 709 the odds themselves."""
+    task = make_task("beaten", items=3, choices=4)
+    items = tuple(replace(item, gold=1) for item in task.items)
+    values = [(-gap, -2 * gap, -1.0, -gap - 1.0), (-1.0, -gap, -1.0, -1.0), (-gap, -1.0, -gap, -2.0)]
+    check(store, replace(task, items=items), [(value, (1, 1, 1, 1), False) for value in values])
 
 
 def test_one_of_several_correct_choices_may_be_far_worse_than_another(store: Store) -> None:
