@@ -61,9 +61,7 @@ class NumberColumn:
 _FRACTION = NumberColumn(unit="fractions (0.63, not 63)", highest=1.0)
 
 METRIC_COLUMNS: dict[str, NumberColumn] = {
-    metric.name: _FRACTION
-    if metric.unit == "fraction"
-    else NumberColumn(unit=metric.unit, lowest=metric.low, highest=metric.high)
+    metric.name: _FRACTION if metric.unit == "fraction" else NumberColumn(unit=metric.unit, lowest=metric.low, highest=metric.high)
     for metric in METRICS
 }
 
