@@ -40,9 +40,13 @@ SELECT
     list_position(loglikelihoods, list_max(loglikelihoods)) AS best_position,
     list_position(per_char, list_max(per_char)) AS best_per_char_position,
     list_sum(list_transform(per_char, lambda x: exp(x))) AS per_char_sum,
-    list_sum(list_transform(loglikelihoods, lambda x: exp(x - ll_gold))) AS softmax_sum
+    list_sum(odds) AS softmax_sum,
+    list_dot_product(odds, odds) AS softmax_squares
 FROM (
-    SELECT *, list_transform(loglikelihoods, lambda x, j: x / n_chars[j] - per_char_gold) AS per_char
+    SELECT
+        *,
+        list_transform(loglikelihoods, lambda x, j: x / n_chars[j] - per_char_gold) AS per_char,
+        list_transform(loglikelihoods, lambda x: exp(x - ll_gold)) AS odds
     FROM (
         SELECT
             r.run_key,
@@ -61,8 +65,15 @@ FROM (
 CREATE OR REPLACE MACRO log_sum_exp(xs) AS
     list_max(xs) + ln(list_sum(list_transform(xs, lambda x: exp(x - list_max(xs)))));
 
+-- From the softmax before its division, for the rare cases.
+CREATE OR REPLACE MACRO brier_of(weights, golds) AS (
+    power(list_sum(weights) - list_sum(list_transform(golds, lambda g: weights[g + 1])), 2)
+    + list_sum(list_transform(weights, lambda w, j: CASE WHEN list_contains(golds, j::INTEGER - 1) THEN 0.0 ELSE w * w END))
+) / power(list_sum(weights), 2);
+
 -- A CASE computes anew what its branches need, even what another column has computed already. So the steps above stand outside
 -- of it here, and the rare cases (several correct choices, lengths that differ in bytes) are added as terms: half the time.
+-- `least` and `greatest` pass over NULL, and `least` over NaN.
 CREATE OR REPLACE VIEW item_values AS
 SELECT
     run_key,
@@ -91,6 +102,16 @@ SELECT
             / list_sum(list_transform(loglikelihoods, lambda x: exp(x - best)))
         ELSE 1.0 / softmax_sum
     END AS p_gold,
+    -- sum over choices of (softmax_j(ll_j) - 1 where j is correct)^2, from 0 to 2; several correct choices count as one.
+    zero + least(
+        ((softmax_sum - 1.0) * (softmax_sum - 1.0) + softmax_squares - 1.0) / softmax_sum / softmax_sum
+            + CASE WHEN NOT has_golds THEN 0.0 END,
+        CASE
+            WHEN has_golds THEN brier_of(list_transform(loglikelihoods, lambda x: exp(x - best)), golds)
+            WHEN softmax_squares > 1e300 THEN
+                brier_of(list_transform(loglikelihoods, lambda x: exp(x - best)), [gold_position - 1])
+        END
+    ) AS brier,
     -- ll_gold - max of the others, nats
     zero + CASE
         WHEN has_golds THEN
@@ -132,6 +153,7 @@ SELECT
     v.nll_per_token,
     v.nll_choice_norm,
     v.p_gold,
+    v.brier,
     v.margin,
     v.correct,
     v.correct_norm,

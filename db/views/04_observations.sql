@@ -34,11 +34,12 @@ SELECT
     s.params::DOUBLE AS params, s.params_non_embedding::DOUBLE AS params_non_embedding, s.tokens::DOUBLE AS tokens,
     s.flops, s.flops_convention, s.is_final, s.n_items, s.chance,
     TRY_CAST(json_extract_string(s.metadata, '$.lr_fraction') AS DOUBLE) AS lr_fraction,
-    s.nll_per_char, s.nll_per_byte, s.bits_per_byte, s.nll_per_token, s.nll_choice_norm, s.p_gold,
+    s.nll_per_char, s.nll_per_byte, s.bits_per_byte, s.nll_per_token, s.nll_choice_norm, s.p_gold, s.brier,
     CASE WHEN s.output_type = 'loglikelihood_rolling' THEN s.nll_per_token
         ELSE coalesce(TRY_CAST(json_extract_string(s.metadata, '$.validation_loss') AS DOUBLE), x.loss) END AS loss,
     s.acc, s.acc_norm, s.acc_bytes,
     s.nll_per_char_sem, s.nll_per_byte_sem, s.bits_per_byte_sem, s.nll_per_token_sem, s.nll_choice_norm_sem, s.p_gold_sem,
+    s.brier_sem,
     CASE WHEN s.output_type = 'loglikelihood_rolling' THEN s.nll_per_token_sem END AS loss_sem,
     s.acc_sem, s.acc_norm_sem, s.acc_bytes_sem,
     s.run_id, s.dtype, s.item_limit, s.metadata
@@ -55,8 +56,8 @@ UNION ALL BY NAME
 SELECT
     'imported' AS provenance, source, definition, family, model, revision, step, task, num_fewshot,
     params, params_non_embedding, tokens, flops, flops_convention, is_final, n_items, chance, lr_fraction,
-    nll_per_char, nll_per_byte, bits_per_byte, nll_per_token, nll_choice_norm, p_gold, loss, acc, acc_norm, acc_bytes,
-    nll_per_char_sem, nll_per_byte_sem, bits_per_byte_sem, nll_per_token_sem, nll_choice_norm_sem, p_gold_sem, loss_sem,
+    nll_per_char, nll_per_byte, bits_per_byte, nll_per_token, nll_choice_norm, p_gold, brier, loss, acc, acc_norm, acc_bytes,
+    nll_per_char_sem, nll_per_byte_sem, bits_per_byte_sem, nll_per_token_sem, nll_choice_norm_sem, p_gold_sem, brier_sem, loss_sem,
     acc_sem, acc_norm_sem, acc_bytes_sem,
     NULL AS run_id, NULL AS dtype, NULL AS item_limit, metadata
 FROM current_imports;

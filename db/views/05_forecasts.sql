@@ -4,10 +4,11 @@
 CREATE OR REPLACE VIEW measured_values AS
 SELECT family, model, task, metric, any_value(value) AS value
 FROM (
-    UNPIVOT (
-        SELECT family, model, task, acc, acc_norm, acc_bytes FROM observations WHERE coalesce(is_final, true)
-    ) ON acc, acc_norm, acc_bytes INTO NAME metric VALUE value
+    SELECT family, model, task, unnest(['acc', 'acc_norm', 'acc_bytes']) AS metric, unnest([acc, acc_norm, acc_bytes]) AS value
+    FROM observations
+    WHERE coalesce(is_final, true)
 )
+WHERE value IS NOT NULL
 GROUP BY family, model, task, metric
 HAVING min(value) = max(value);
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import glob
+import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast.core.errors import UsageError
+from forecast.core.errors import StoreError, UsageError
 from forecast.core.resources import data_folder
 from forecast.core.user_files import read_user_text
+from forecast.core.whole_files import real_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +47,9 @@ def find_example(name: str) -> ExampleQuery:
     for example in examples:
         if example.name == name.replace("_", "-"):
             return example
-    raise UsageError(f"no example query {name!r}", expected="one of " + ", ".join(example.name for example in examples))
+    raise UsageError(
+        f"there is no example query {name!r}", expected="one of " + ", ".join(example.name for example in examples)
+    )
 
 
 def read_query(file: Path) -> str:
@@ -51,12 +57,22 @@ def read_query(file: Path) -> str:
     return read_user_text(file, expected="a text file with SQL")
 
 
-def run_query(db: Path, sql: str, *, write: bool = False) -> Iterator[pa.RecordBatch]:
-    """Stream the result of a query; with `write` it may change the file, entirely or not at all."""
+def run_query(
+    db: Path, sql: str, *, write: bool = False, read: Sequence[Path] = (), as_text: bool = False
+) -> Iterator[pa.RecordBatch]:
+    """Stream the result of a query; with `write` it may change the file, entirely or not at all.
+
+    Args:
+        db: the results file.
+        sql: one query, or several statements of which the last one's result counts.
+        write: whether statements may change the results file and reach other files.
+        read: files and folders that a query without `write` may read beside the results.
+        as_text: columns of types that JSON and CSV do not have come as text.
+    """
     from forecast.store import Store
 
     store = Store(db)
-    yield from store.execute(sql) if write else store.query(sql)
+    yield from store.execute(sql, as_text=as_text) if write else store.query(sql, read=read, as_text=as_text)
 
 
 def describe_store(db: Path) -> StoreInfo:
@@ -85,17 +101,64 @@ def merge_stores(target: Path, sources: Sequence[Path]) -> int:
 
     Raises:
         UsageError: a source is the target itself.
-        StoreError: a source is missing or no results file; the target is then unchanged by it.
+        StoreError: a source is missing or is not a results file; the target is then unchanged by it.
     """
-    import tempfile
-
     from forecast.store import Store
+    from forecast.store.sessions import check_readable
 
+    for source in sources:
+        check_readable(source)
+        if target.exists() and source.samefile(target):
+            raise UsageError(f"{source} is the target itself", expected="another results file")
     added = 0
     for source in sources:
-        if source.resolve() == target.resolve():
-            raise UsageError(f"{source} is the target itself", expected="another results file")
-        with tempfile.TemporaryDirectory(prefix="forecast-merge-", dir=target.parent) as folder:
-            Store(source).export(Path(folder))
-            added += Store(target).merge(Path(folder))
+        with _exchange_folder(real_path(target)) as folder:
+            Store(source).export(folder)
+            added += Store(target).merge(folder)
     return added
+
+
+@contextmanager
+def _exchange_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`, and remove what merges that were killed have left there.
+
+    Whoever uses a folder holds a lock on it, which ends with the process: a folder that can be locked is nobody's.
+    """
+    import fcntl
+    import os
+    import shutil
+
+    prefix = f".{target.name}.merge-"
+
+    def locked(folder: Path) -> int | None:
+        with suppress(FileNotFoundError):
+            handle = os.open(folder, os.O_RDONLY)
+            with suppress(BlockingIOError, FileNotFoundError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(handle), folder.stat()):
+                    return handle
+            os.close(handle)
+        return None
+
+    def remove(folder: Path, handle: int) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+    try:
+        for old in target.parent.glob(f"{glob.escape(prefix)}*"):
+            handle = locked(old)
+            if handle is not None:
+                remove(old, handle)
+        handle = None
+        while handle is None:  # another merge may take the new folder for an old one before it is locked
+            folder = target.parent / f"{prefix}{secrets.token_hex(4)}"
+            folder.mkdir()
+            handle = locked(folder)
+    except OSError as error:
+        raise StoreError(
+            f"{target.parent} cannot be written: {error.strerror or error}", remedy="name another target"
+        ) from error
+    try:
+        yield folder
+    finally:
+        remove(folder, handle)

@@ -11,6 +11,7 @@ import yaml
 
 from forecast.core.errors import InputError, StoreError, UsageError
 from forecast.core.metrics import ACCURACY_METRICS
+from forecast.core.whole_files import replacing
 
 FORMATS = ("parquet", "csv", "lm-eval", "eval-results")
 
@@ -32,7 +33,7 @@ def export_store(db: Path, destination: Path, *, form: str) -> list[Path]:
         "eval-results": _write_eval_results,
     }
     if form not in writers:
-        raise UsageError(f"no export format {form!r}", expected="one of " + ", ".join(FORMATS))
+        raise UsageError(f"{form!r} is not an export format", expected="one of " + ", ".join(FORMATS))
     try:
         return writers[form](Store(db), destination)
     except OSError as error:
@@ -70,13 +71,11 @@ def _write_csv(store: Any, path: Path) -> list[Path]:
 
 
 def _write_text(path: Path, open_writer: Callable[[Any], Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8", newline="") as stream:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         writer = open_writer(stream)
         writer.writeheader()
         writer.writerows({name: repr(cell) if isinstance(cell, float) else cell for name, cell in row.items()} for row in rows)
-    partial.replace(path)
 
 
 def _complete(store: Any) -> list[dict[str, Any]]:
@@ -100,7 +99,8 @@ def _write_lmeval(store: Any, folder: Path) -> list[Path]:
         path = folder / rows[0]["model"].replace("/", "__") / f"results_{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps(_lmeval_content(rows, dates), indent=2, ensure_ascii=False, allow_nan=False)
-        path.write_text(content + "\n", encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text(content + "\n", encoding="utf-8")
         written.append(path)
     return written
 
@@ -171,5 +171,6 @@ def _write_eval_results(store: Any, folder: Path) -> list[Path]:
         )
     for path, entries in written.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return sorted(written)

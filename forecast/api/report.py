@@ -18,6 +18,7 @@ from forecast.core.metrics import ACCURACY_METRICS
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.scale import check_scale
+from forecast.core.whole_files import replacing
 from forecast.forecasting.engine import check_question
 from forecast.forecasting.preparation import choose_metric
 from forecast.observations.ladders import Wanted, shots_rule, stored_siblings
@@ -98,10 +99,9 @@ def write_report(
         sections=tuple(sections),
         provenance=tuple(row for batch in store.query(_PROVENANCE) for row in batch.to_pylist()),
     )
-    partial = out.with_name(out.name + ".partial")
     try:
-        partial.write_text(render_page(content), encoding="utf-8")
-        partial.replace(out)
+        with replacing(out) as partial:
+            partial.write_text(render_page(content), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}", remedy="name another file with --out") from error
     return len(sections)

@@ -56,7 +56,21 @@ def ingest(connection: duckdb.DuckDBPyConnection, files: Sequence[SpoolFile], ta
 
 
 def _source(files: Sequence[SpoolFile]) -> str:
-    return "read_parquet([" + ", ".join(quote(str(file.path)) for file in files) + "])"
+    names = ", ".join(quote(str(file.path)) for file in files)
+    # Observations of an older program, with fewer columns, may wait beside new ones.
+    by_name = ", union_by_name = true" if any(file.kind != "shard" for file in files) else ""
+    return f"read_parquet([{names}]{by_name})"
+
+
+def undecodable(files: Sequence[SpoolFile]) -> list[Damaged]:
+    """Return the files that cannot be decoded to the end; slow, for when taking them in together has failed."""
+    damaged = []
+    for file in files:
+        try:
+            pq.read_table(file.path)
+        except (OSError, pa.ArrowException) as error:
+            damaged.append(Damaged(file=file, reason=str(error).splitlines()[0]))
+    return damaged
 
 
 def _check_readable(files: Sequence[SpoolFile]) -> tuple[list[SpoolFile], list[Damaged]]:

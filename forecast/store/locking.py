@@ -43,6 +43,15 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def quote_name(name: str) -> str:
+    """Return a SQL identifier.
+
+    >>> quote_name('a "b" c')
+    '"a ""b"" c"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
 def rows_of(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Return the rows of the last statement, by column name."""
     names = [str(column[0]) for column in connection.description or []]
@@ -55,6 +64,8 @@ def open_memory(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
     connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
     connection.execute("SET preserve_insertion_order = false")
     connection.execute("SET autoinstall_known_extensions = false")
+    # A table that does not exist must not be found among Python's variables.
+    connection.execute("SET python_enable_replacements = false")
     if temporary is not None:
         connection.execute(f"SET temp_directory = {quote(str(temporary))}")
     return connection
@@ -71,6 +82,11 @@ def attached(path: Path, *, read_only: bool, timeout_s: float) -> Iterator[duckd
     try:
         _attach(connection, path, read_only=read_only, timeout_s=timeout_s)
         yield connection
+    except RuntimeError as error:
+        if "interrupted" in str(error).lower():
+            # This is what DuckDB makes of Ctrl-C.
+            raise KeyboardInterrupt from None
+        raise
     finally:
         # Detaching writes the log back into the file, so that other clients find one complete file.
         with suppress(duckdb.Error):
@@ -118,6 +134,10 @@ def _holder(text: str) -> str:
     return f"process {process.group(1)}" if process else "another part of this process"
 
 
+_DAMAGE = ("could not read enough bytes", "corrupt", "checksum", "failed to deserialize", "serialization error")
+"""What DuckDB says of a file whose blocks are not what it wrote."""
+
+
 def explain(error: BaseException, path: Path) -> StoreError:
     """Turn DuckDB's or the system's failure on the results file into one line with a remedy."""
     text = str(error)
@@ -138,8 +158,12 @@ def explain(error: BaseException, path: Path) -> StoreError:
         return StoreError(
             f"{path} cannot be written or opened here: {first}", remedy="choose another --db or repair the permissions"
         )
+    if "out of memory" in lowered:
+        return StoreError(f"not enough memory for this question to {path}: {first}", remedy="ask for less, or aggregate in SQL")
+    if any(sign in lowered for sign in _DAMAGE):
+        return StoreError(f"{path} is damaged or cut off: {first}", remedy="restore it from a copy")
     if "not a valid duckdb database" in lowered:
-        return StoreError(f"{path} is no DuckDB file", expected="a results file", remedy="choose another --db")
+        return StoreError(f"{path} is not a DuckDB file", expected="a results file", remedy="choose another --db")
     if "version number" in lowered and "read" in lowered:
         return StoreError(f"{path} was written by a newer DuckDB: {first}", remedy="upgrade duckdb")
     if "does not exist" in lowered and "cannot open" in lowered:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from forecast.core.observation_tables import observation_hash
 from forecast.store import schema
 from forecast.store.arrow_tables import OBSERVATION_SCHEMA
 from forecast.store.locking import STORAGE_VERSION, attached, explain, quote, rows_of
+from forecast.store.sessions import Unseen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +134,16 @@ def find_problems(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return problems
 
 
+def spool_problems(unseen: Unseen, aside: Sequence[Path]) -> list[str]:
+    """Return one sentence per kind of file beside the results file that no answer shows."""
+    found = {
+        "spooled files that cannot be read": [f"{entry.file.path} ({entry.reason})" for entry in unseen.damaged],
+        "spooled files of no registered run": [str(file.path) for file in unseen.orphans],
+        "damaged files that were set aside (evaluate those items again, then delete them)": [str(path) for path in aside],
+    }
+    return [_sentence(what, names) for what, names in found.items() if names]
+
+
 def _sentence(what: str, found: list[str]) -> str:
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return f"{len(found)} {what}: {', '.join(sorted(found)[:_NAMED])}{more}"
@@ -183,7 +196,13 @@ def compact(path: Path, *, timeout_s: float) -> tuple[int, int]:
     Raises:
         StoreError: the file stays locked, or there is no space; the old file is then untouched.
     """
-    before = path.stat().st_size
+    state = path.stat()
+    if state.st_nlink > 1:
+        raise StoreError(
+            f"{path} has {state.st_nlink} names (hard links), and writing it anew would part them",
+            remedy="remove the other names first",
+        )
+    before = state.st_size
     fresh = path.with_name(f"{path.name}.compact")
     fresh.unlink(missing_ok=True)
     try:
@@ -195,6 +214,7 @@ def compact(path: Path, *, timeout_s: float) -> tuple[int, int]:
             connection.execute("DETACH fresh")
             with fresh.open("rb") as handle:
                 os.fsync(handle.fileno())
+            shutil.copymode(path, fresh)
             # Our lock on the old file keeps everybody out until the new one bears its name.
             fresh.replace(path)
     except (duckdb.Error, OSError) as error:

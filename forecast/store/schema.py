@@ -25,8 +25,25 @@ BASE_TABLES = (
 )
 """Tables that hold what was measured or said; everything else is a view on them."""
 
-_LEDGER = """
-CREATE TABLE IF NOT EXISTS schema_migrations (
+PUBLIC_NAMES = (
+    "checkpoints",
+    "tasks",
+    "items",
+    "runs",
+    "item_scores",
+    "item_metrics",
+    "scores",
+    "observations",
+    "fits",
+    "forecasts",
+)
+"""What users can rely on, and all that `SHOW TABLES` lists beside their own tables."""
+
+LEDGER = "schema_migrations"
+"""Which migrations were applied, and when."""
+
+_LEDGER_TABLE = f"""
+CREATE TABLE IF NOT EXISTS {LEDGER} (
     version INTEGER NOT NULL,
     name VARCHAR NOT NULL,
     applied_at VARCHAR NOT NULL,
@@ -106,7 +123,7 @@ def _apply(connection: duckdb.DuckDBPyConnection, version: int, name: str, state
     views_hash = _views_hash() if name == "views" else ""
     connection.execute("BEGIN")
     try:
-        connection.execute(_LEDGER)
+        connection.execute(_LEDGER_TABLE)
         connection.execute(statements)
         connection.execute(
             "INSERT INTO schema_migrations VALUES (?, ?, ?, ?)", [version, name, datetime.now(UTC).isoformat(), views_hash]

@@ -123,6 +123,10 @@ class Spool:
             raise explain(error, self.folder) from error
         return aside
 
+    def set_aside_files(self) -> list[Path]:
+        """Return the files that could not be read and still lie here under another name."""
+        return sorted(self.folder.glob("*.damaged"))
+
     def _scan(self) -> Iterator[SpoolFile]:
         try:
             entries = list(os.scandir(self.folder))

@@ -15,12 +15,13 @@ from forecast.core.hashing import content_hash
 from forecast.core.observation_rows import Notice, ObservationRow
 from forecast.core.observations import Ladder
 from forecast.core.records import CheckpointRecord, RunCounters, RunRecord, RunStatus, ScoredShard, TaskRecord
+from forecast.core.whole_files import real_path
 from forecast.store import arrow_tables, conclusions, maintenance, queries, transfer
 from forecast.store.imports import Import
 from forecast.store.ladders import LadderQuery, ShotsRule, read_ladders
 from forecast.store.locking import rows_of
 from forecast.store.maintenance import StoreInfo
-from forecast.store.sessions import is_stored, reading, stored, stored_items, take_in, writing
+from forecast.store.sessions import check_readable, is_stored, overlaid, reading, stored, stored_items, take_in, writing
 from forecast.store.spool import Spool
 from forecast.store.validation import check_shard, check_task
 
@@ -41,8 +42,8 @@ class Store:
 
     def __init__(self, path: Path, *, timeout_s: float | None = None) -> None:
         """Name the file; it is opened, created and migrated when something is asked of it."""
-        self.path = path
-        self._spool = Spool(path)
+        self.path = real_path(path)
+        self._spool = Spool(self.path)
         self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s
         self._known_facts: set[str] = set()
 
@@ -128,16 +129,23 @@ class Store:
             connection.execute(f"FROM scores {wanted} ORDER BY family, flops, model, step, task, run_id", parameters)
             return rows_of(connection)
 
-    def query(self, sql: str) -> Iterator[pa.RecordBatch]:
-        """Run one read-only query over everything finished and stream its result.
+    def query(self, sql: str, *, read: Sequence[Path] = (), as_text: bool = False) -> Iterator[pa.RecordBatch]:
+        """Run one read-only query over everything finished and stream its result. It can write nothing.
+
+        Args:
+            sql: one query, or several statements of which the last one's result counts.
+            read: files, and folders with all that is in them, that the query may read beside the results file.
+            as_text: columns of dates, intervals, bytes and other types that JSON and CSV do not have come as text.
 
         Raises:
-            UsageError: the query is no query, or is wrong; the message holds DuckDB's own and the nearest name.
+            UsageError: the query is not a query, or is wrong; the message holds DuckDB's own and the nearest name.
+            StoreError: the file is damaged, or the answer does not fit into memory.
         """
         with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
-            yield from queries.stream(connection, sql)
+            queries.seal(connection, read)
+            yield from queries.stream(connection, self.path, sql, as_text=as_text)
 
-    def execute(self, sql: str) -> Iterator[pa.RecordBatch]:
+    def execute(self, sql: str, *, as_text: bool = False) -> Iterator[pa.RecordBatch]:
         """Run statements that may change the file, all of them or none, and stream the last one's result.
 
         What is spooled is taken in first. Views are derived: change the tables behind them.
@@ -148,7 +156,7 @@ class Store:
         if self.path.exists():
             self.commit()
         with writing(self.path, timeout_s=self._timeout_s) as connection:
-            yield from queries.stream(connection, sql, write=True)
+            yield from queries.stream(connection, self.path, sql, write=True, as_text=as_text)
 
     def ladders(
         self,
@@ -207,12 +215,13 @@ class Store:
             return maintenance.describe(connection, self.path, spooled_files=len(files), spooled_bytes=size)
 
     def problems(self) -> list[str]:
-        """Return one sentence per kind of damage (hashes, orphans, NaN, missing items); empty when the store is whole."""
-        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
-            return maintenance.find_problems(connection)
+        """Return one sentence per kind of damage (hashes, orphans, NaN, missing items, spool), else nothing."""
+        with overlaid(self.path, self._spool, timeout_s=self._timeout_s) as (connection, unseen):
+            return [*maintenance.find_problems(connection), *maintenance.spool_problems(unseen, self._spool.set_aside_files())]
 
     def compact(self) -> tuple[int, int]:
         """Take in what is spooled and write the file anew without gaps; return its size before and after, in bytes."""
+        check_readable(self.path)
         self.commit()
         return maintenance.compact(self.path, timeout_s=self._timeout_s)
 

@@ -72,7 +72,7 @@ def test_a_table_is_no_results_file(forecast: Command, db: Path, error_line: Err
     Path("other.csv").write_bytes(before)
     for arguments in (("import", "other.csv"), ("report",), ("sql", "SELECT 1")):
         assert forecast(*arguments, "--db", "runs.csv", "--quiet") == 1
-        assert "runs.csv is no DuckDB file" in error_line()
+        assert "runs.csv is not a DuckDB file" in error_line()
         assert Path("runs.csv").read_bytes() == before
 
 

@@ -98,7 +98,7 @@ def test_missing_foreign_and_newer_files_are_one_line(forecast: Command, db: Pat
     assert not Path("none.duckdb").exists()
     Path("text.duckdb").write_text("not a database at all, only text" * 500)
     assert forecast("sql", "SELECT 1", "--db", "text.duckdb") == 1
-    assert "is no DuckDB file" in capsys.readouterr().err
+    assert "is not a DuckDB file" in capsys.readouterr().err
     with duckdb.connect("other.duckdb") as connection:
         connection.execute("CREATE TABLE theirs AS SELECT 1 AS a")
     assert forecast("import", "runs.csv", "--db", "other.duckdb") == 1

@@ -27,6 +27,7 @@ def slow_metrics(item: ItemRecord, values: tuple[float, ...], tokens: tuple[int,
         "nll_per_token": -ll[item.gold] / tokens[item.gold] if tokens[item.gold] else None,
         "nll_choice_norm": None,
         "p_gold": None,
+        "brier": None,
         "margin": None,
         "correct": None,
         "correct_norm": None,
@@ -43,6 +44,10 @@ def slow_metrics(item: ItemRecord, values: tuple[float, ...], tokens: tuple[int,
             found["nll_choice_norm"] = -math.log(soft[golds].sum() / soft.sum())
             soft = np.exp(ll - ll.max())
             found["p_gold"] = soft[golds].sum() / soft.sum()
+            wrong = np.delete(soft / soft.sum(), golds)
+            found["brier"] = (soft[golds].sum() / soft.sum() - 1.0) ** 2 + (wrong**2).sum()
+            if len(golds) == 1:
+                assert found["brier"] == pytest.approx(((soft / soft.sum() - np.eye(len(ll))[item.gold]) ** 2).sum(), abs=1e-12)
             found["margin"] = ll[golds].max() - np.delete(ll, golds).max()
     return found
 
@@ -83,7 +88,7 @@ def check(store: Store, task: TaskRecord, rows: list) -> None:
     (score,) = store.score_rows([run_id])
     for name, item_name in (("acc", "correct"), ("acc_norm", "correct_norm"), ("acc_bytes", "correct_bytes")):
         check_mean(score, name, [row[item_name] for row in wanted])
-    names = ["nll_gold", "nll_choice_norm", "p_gold", "margin"]
+    names = ["nll_gold", "nll_choice_norm", "p_gold", "brier", "margin"]
     if task.output_type != "loglikelihood_rolling":
         names += ["nll_per_char", "nll_per_byte", "nll_per_token"]
     for name in names:
@@ -235,9 +240,19 @@ def test_extreme_loglikelihoods_stay_finite(store: Store) -> None:
     run_id = put(store, replace(task, items=items), [((0.0, -5000.0), (1, 1), True), ((0.0, -5000.0), (1, 1), True)])
     rows = read(store, f"FROM item_metrics WHERE run_id = '{run_id}' ORDER BY item_idx")
     assert [row["p_gold"] for row in rows] == [1.0, 0.0]
+    assert [row["brier"] for row in rows] == [0.0, 2.0]
     assert rows[0]["nll_choice_norm"] == 0.0
     assert rows[1]["nll_choice_norm"] == 5000.0
     assert store.score_rows([run_id])[0]["nll_choice_norm"] == 2500.0
+
+
+@pytest.mark.parametrize("gap", [300.0, 346.0, 353.0, 355.0, 700.0, 720.0, 6000.0])
+def test_a_choice_far_better_than_the_correct_one(store: Store, gap: float) -> None:
+    """Beyond some 350 nats the squares of the odds overflow, beyond 709 the odds themselves."""
+    task = make_task("beaten", items=3, choices=4)
+    items = tuple(replace(item, gold=1) for item in task.items)
+    values = [(-gap, -2 * gap, -1.0, -gap - 1.0), (-1.0, -gap, -1.0, -1.0), (-gap, -1.0, -gap, -2.0)]
+    check(store, replace(task, items=items), [(value, (1, 1, 1, 1), False) for value in values])
 
 
 def test_one_of_several_correct_choices_may_be_far_worse_than_another(store: Store) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from store_records import make_checkpoint, make_run, make_shard, make_task
 
 from forecast.core.errors import StoreError
 from forecast.store import Store, schema
@@ -49,7 +50,7 @@ def test_other_clients_find_the_promised_views(filled: Store) -> None:
 
 def test_each_step_and_its_record_are_one_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "r.duckdb")
-    broken = tmp_path / "0002_broken.sql"
+    broken = tmp_path / "9998_broken.sql"
     broken.write_text("CREATE TABLE half (a INTEGER); SELECT * FROM no_such_table;")
     whole, newest = schema.migration_files(), schema.newest_version()
     with monkeypatch.context() as patch:
@@ -61,7 +62,7 @@ def test_each_step_and_its_record_are_one_transaction(tmp_path: Path, monkeypatc
         versions = [row[0] for row in connection.execute("SELECT version FROM schema_migrations").fetchall()]
     assert "half" not in tables
     assert versions == [number for number, _ in whole]
-    fixed = tmp_path / "0002_fixed.sql"
+    fixed = tmp_path / "9998_fixed.sql"
     fixed.write_text("CREATE TABLE more (a INTEGER);")
     monkeypatch.setattr(schema, "migration_files", lambda: [*whole, (newest + 1, fixed)])
     store.create()
@@ -69,10 +70,9 @@ def test_each_step_and_its_record_are_one_transaction(tmp_path: Path, monkeypatc
 
 
 def test_a_newer_file_is_refused_for_reading_and_writing(filled: Store) -> None:
-    newest = schema.newest_version()
-    list(filled.execute("UPDATE schema_migrations SET version = 99"))
+    list(filled.execute("UPDATE schema_migrations SET version = 77"))
     for action in (filled.score_rows, filled.create):
-        with pytest.raises(StoreError, match=rf"schema version 99; expected at most {newest}.*upgrade"):
+        with pytest.raises(StoreError, match=r"schema version 77; expected at most \d+.*upgrade"):
             action()
 
 
@@ -89,6 +89,63 @@ def test_stale_views_are_replaced_at_the_next_write_and_never_used(filled: Store
     with duckdb.connect(str(filled.path), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM scores").fetchone() == (len(before),)
         connection.execute("FROM forecasts").fetchall()
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Path:
+    """A file as the first schema had it, with one imported row and a table of the user's."""
+    path = tmp_path / "old.duckdb"
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{path}' AS store (STORAGE_VERSION 'v1.4.0'); USE store")
+        connection.execute(schema.migration_files()[0][1].read_text())
+        connection.execute(schema._LEDGER_TABLE)
+        connection.execute("INSERT INTO schema_migrations VALUES (1, '0001_tables', '2026-01-01', '')")
+        connection.execute(
+            """INSERT INTO imported_observations BY NAME
+            SELECT 'x' AS observation_id, 1 AS batch, 's' AS source, '' AS definition, 'f' AS family, 'm' AS model,
+                '' AS revision, 't' AS task, 0.5 AS acc, '{}' AS metadata"""
+        )
+        connection.execute("CREATE TABLE mine AS SELECT 7 AS a; USE memory; DETACH store")
+    return path
+
+
+def test_an_old_file_is_read_without_being_written_and_upgraded_by_the_next_writer(old_file: Path) -> None:
+    before = old_file.read_bytes()
+    store = Store(old_file)
+    sql = "SELECT family, acc, brier, (SELECT a FROM mine) AS a FROM observations"
+    wanted = [{"family": "f", "acc": 0.5, "brier": None, "a": 7}]
+    assert [row for batch in store.query(sql) for row in batch.to_pylist()] == wanted
+    assert old_file.read_bytes() == before
+    assert store.info().schema_version == 1
+    store.create()
+    assert store.info().schema_version == schema.newest_version()
+    assert [row for batch in store.query(sql) for row in batch.to_pylist()] == wanted
+
+
+def test_compacting_through_a_link_keeps_one_store(filled: Store, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere" / "link.duckdb"
+    link.parent.mkdir()
+    link.symlink_to(filled.path)
+    filled.path.chmod(0o640)
+    linked = Store(link)
+    linked.compact()
+    assert link.is_symlink()
+    assert filled.path.stat().st_mode & 0o777 == 0o640
+    task, checkpoint = make_task(), make_checkpoint("through-the-link")
+    run = make_run(checkpoint, task)
+    linked.open_run(run, checkpoint, task)
+    linked.append(make_shard(run, task))
+    # What waits is seen by both names, too.
+    assert run.run_id in {row["run_id"] for row in filled.score_rows()}
+    assert sorted(path.name for path in link.parent.iterdir()) == ["link.duckdb"]
+
+
+def test_a_file_of_two_names_is_not_compacted(filled: Store, tmp_path: Path) -> None:
+    other = tmp_path / "other.duckdb"
+    other.hardlink_to(filled.path)
+    with pytest.raises(StoreError, match="2 names"):
+        filled.compact()
+    assert other.samefile(filled.path)
 
 
 def test_compacting_keeps_everything(filled: Store) -> None:

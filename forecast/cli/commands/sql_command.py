@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption
+from forecast.cli.outputs import check_output
 
 
 def register(app: typer.Typer) -> None:
@@ -22,9 +23,17 @@ def sql_command(
     example: Annotated[str | None, typer.Option("--example", help="Run one of the example queries.")] = None,
     examples: Annotated[bool, typer.Option("--examples", help="List the example queries with their SQL.")] = False,
     form: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead of stdout.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", callback=check_output, help="Write to a file instead of stdout.")
+    ] = None,
     max_rows: Annotated[int, typer.Option("--max-rows", min=1, help="Rows of a table for reading.")] = 200,
-    write: Annotated[bool, typer.Option("--write", help="Allow changes to the results file.")] = False,
+    read: Annotated[
+        list[Path] | None,
+        typer.Option("--read", help="A file or folder that the query may read beside the results (repeatable)."),
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Allow changes to the results file, and reading and writing others.")
+    ] = False,
     db: DbOption = DEFAULT_DB,
     json: JsonOption = False,
     _quiet: QuietOption = False,
@@ -52,7 +61,9 @@ def sql_command(
         sql = sys.stdin.read()
     else:
         sql = _argument(str(query))
-    write_batches(run_query(db, sql, write=write), form="json" if json else form, output=output, max_rows=max_rows)
+    form = "json" if json else form
+    batches = run_query(db, sql, write=write, read=read or (), as_text=form != "parquet")
+    write_batches(batches, form=form, output=output, max_rows=max_rows)
 
 
 def _argument(query: str) -> str:
