@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from forecast.api.database import merge_stores
 
+from forecast.api.database import merge_stores
 from forecast.core.errors import StoreError, UsageError
 from forecast.core.observation_rows import ObservationRow
 from forecast.store import Store
