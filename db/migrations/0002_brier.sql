@@ -1,4 +1,4 @@
 -- The Brier score of observations that somebody else measured.
 
-ALTER TABLE imported_observations ADD COLUMN brier DOUBLE;
-ALTER TABLE imported_observations ADD COLUMN brier_sem DOUBLE;
+ALTER TABLE imported_observations ADD COLUMN IF NOT EXISTS brier DOUBLE;
+ALTER TABLE imported_observations ADD COLUMN IF NOT EXISTS brier_sem DOUBLE;

@@ -88,6 +88,6 @@ def test_a_store_without_accuracies_has_no_report(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", [2.0, 0.0, -1.0, 1.0, float("nan")])
 def test_a_level_that_cannot_be_meant_is_a_usage_error(database: Path, tmp_path: Path, level: float) -> None:
-    with pytest.raises(UsageError, match=r"level .* cannot be meant"):
+    with pytest.raises(UsageError, match="level"):
         write_report(database, tmp_path / "page.html", level=level)
     assert not (tmp_path / "page.html").exists()
