@@ -22,8 +22,7 @@ from forecast.core.printable import printable
 from forecast.report.figure_text import figure_text
 
 Command = Callable[..., int]
-HOSTILE = "[red]a[/b] :smile: \x1b[31m\n\t\u202e$x_{1$ =cmd('x') <b>&amp; \u6a21\U0001f600"
-NAMES = (HOSTILE, "[/red]", "x" * 300)
+HOSTILE = "[/red][red]a[/b] :smile: \x1b[31m\n\t\u202e$x_{1$ =cmd('x') <b>&amp; \u6a21\U0001f600" + "x" * 200
 ANY_TEXT = st.text(st.characters(codec=None), max_size=40)
 
 
@@ -90,10 +89,10 @@ def write_table(name: str) -> None:
         csv.writer(stream).writerows(rows)
 
 
-@pytest.mark.parametrize("name", NAMES, ids=("hostile", "markup", "long"))
 def test_every_command_that_prints_names(
-    forecast: Command, harmless: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    forecast: Command, harmless: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    name = HOSTILE
     monkeypatch.chdir(tmp_path)
     write_table(name)
     store, table, whose = ("--db", "r.duckdb"), ("--table", "named.csv"), f"--family={name}"
@@ -103,7 +102,8 @@ def test_every_command_that_prints_names(
     def run(*arguments: str, names: bool = True) -> str:
         assert forecast(*arguments) == 0, arguments
         written = harmless()
-        assert shown in written.replace("\n", "") or not names, arguments
+        # A title is broken over lines at the table's width.
+        assert "".join(shown.split()) in "".join(written.split()) or not names, arguments
         return written
 
     run("import", "named.csv", *store, names=False)
