@@ -23,6 +23,7 @@ ORDER = (
     "predict",
     "forecasts",
     "fit",
+    "fits",
     "optimal",
     "backtest",
     "plan",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,7 +153,29 @@ def parse_loss(text: str, law: Law, n_items: FloatArray | None) -> Loss:
     return Binomial(n_items) if name == "binomial" else BetaBinomial(n_items)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedLaw:
+    """A report, and what it was made from: to draw it, and to know it again."""
+
+    report: FitReport
+    result: FitResult
+    data: Measurements
+    """The rows that were fitted."""
+    replicates: Bootstrap | None
+    """None where errors are not by the bootstrap."""
+
+
 def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: Notice) -> tuple[FitReport, FitResult]:
+    """Load, fit, quantify: `fit_rows` without what only figures and stored fits need.
+
+    Raises:
+        ForecastError: see `fit_rows`.
+    """
+    fitted = fit_rows(source, selection, request, notice=notice)
+    return fitted.report, fitted.result
+
+
+def fit_rows(source: Path, selection: Selection, request: FitRequest, *, notice: Notice) -> FittedLaw:
     """Load, fit, quantify.
 
     Raises:
@@ -192,7 +214,9 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
         soft=request.soft,
         seed=request.seed,
     )
-    return report_fit(result, data, x_columns, y_column, request, dropped=dropped), result
+    replicates, troubles = _resample(result, data, request)
+    report = report_fit(result, data, x_columns, y_column, request, dropped=dropped, replicates=replicates, troubles=troubles)
+    return FittedLaw(report=report, result=result, data=data, replicates=replicates)
 
 
 def _check_scales(law: Law, data: Measurements, x_columns: Mapping[str, str]) -> None:
@@ -223,26 +247,39 @@ def _sigma(data: Measurements, y_column: str, law: Law, request: FitRequest) -> 
     return errors / data.column(y_column) if (_space(request.space) or law.space) is Space.LOG else errors
 
 
-def report_fit(
-    result: FitResult, data: Measurements, x_columns: Mapping[str, str], y_column: str, request: FitRequest, *, dropped: int
-) -> FitReport:
-    """Add uncertainty to a fit."""
-    warnings = list(data.chance_notes) if y_column in (*ACCURACIES, *ERRORS) else []
-    replicates: Bootstrap | None = None
+def _resample(result: FitResult, data: Measurements, request: FitRequest) -> tuple[Bootstrap | None, list[str]]:
+    """Bootstrap over runs where it is the better account of errors, and what the user should know of it."""
     runs = len(set(data.runs))
     # With few runs of one row each, profiles cover within two points and the bootstrap is too wide (docs/laws.md).
     several = len(data) > runs
     wanted = min(request.replicates, max(_CELLS // len(data), MIN_REPLICATES))
-    if wanted > 0 and runs >= max(3, len(result.free)) and (several or _FEW_RUNS <= runs <= _MANY_ROWS):
-        if wanted < request.replicates:
-            warnings.append(f"{wanted} instead of {request.replicates} bootstrap replicates: there are {len(data):,} rows")
-        try:
-            replicates = bootstrap(result, replicates=wanted, blocks=data.runs, seed=request.seed)
-        except FitError as error:
-            warnings.append(f"no bootstrap: {error}")
-        else:
-            if replicates.failed:
-                warnings.append(f"{replicates.failed} of {replicates.requested} bootstrap replicates could not be fitted")
+    if not (wanted > 0 and runs >= max(3, len(result.free)) and (several or _FEW_RUNS <= runs <= _MANY_ROWS)):
+        return None, []
+    troubles = []
+    if wanted < request.replicates:
+        troubles.append(f"{wanted} instead of {request.replicates} bootstrap replicates: there are {len(data):,} rows")
+    try:
+        found = bootstrap(result, replicates=wanted, blocks=data.runs, seed=request.seed)
+    except FitError as error:
+        return None, [*troubles, f"no bootstrap: {error}"]
+    if found.failed:
+        troubles.append(f"{found.failed} of {found.requested} bootstrap replicates could not be fitted")
+    return found, troubles
+
+
+def report_fit(
+    result: FitResult,
+    data: Measurements,
+    x_columns: Mapping[str, str],
+    y_column: str,
+    request: FitRequest,
+    *,
+    dropped: int,
+    replicates: Bootstrap | None,
+    troubles: Sequence[str],
+) -> FitReport:
+    """Add uncertainty to a fit."""
+    warnings = [*(data.chance_notes if y_column in (*ACCURACIES, *ERRORS) else ()), *troubles]
     how = (
         f"bootstrap over {replicates.blocks} runs, {len(replicates.theta)} replicates"
         if replicates

@@ -48,21 +48,29 @@ def fit(
     num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
     level: Annotated[float, typer.Option("--level", help="Nominal coverage of the intervals.")] = 0.95,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Replicates over runs; 0: profile and sandwich.")] = 1000,
+    save: Annotated[bool, typer.Option("--save", help="Store the fit in --db; `forecast fits` lists what is stored.")] = False,
     db: DbOption = DEFAULT_DB,
     json: JsonOption = False,
     quiet: QuietOption = False,
     seed: SeedOption = 0,
 ) -> None:
     """Fit a scaling law: constants with standard errors and intervals, and whether they are identified at all."""
-    from forecast.cli.console import open_progress, print_json
+    from forecast.cli.console import open_progress, print_json, stderr_console
+    from forecast.core.errors import UsageError
 
     if not law:
+        if save:
+            raise UsageError("--save is given without a law", expected="forecast fit LAW", remedy="`forecast fit` lists them")
         _list_laws(json)
         return
-    from forecast.workflows.fitting import FitRequest, fit_law
+    from forecast.workflows.fitting import FitRequest, fit_rows
     from forecast.workflows.measurements import Selection
     from forecast.workflows.options import parse_assignments, parse_fixed, parse_soft
+    from forecast.workflows.predict import check_saving
+    from forecast.workflows.saved_fits import save_fit
 
+    if save:
+        check_saving(db)
     progress = open_progress(quiet=quiet or json)
     selection = Selection(
         family=family,
@@ -84,11 +92,15 @@ def fit(
         replicates=bootstrap,
         seed=seed,
     )
-    report, _ = fit_law(table or db, selection, request, notice=progress.notice)
+    fitted = fit_rows(table or db, selection, request, notice=progress.notice)
     if json:
-        print_json(report)
-        return
-    _print(report)
+        print_json(fitted.report)
+    else:
+        _print(fitted.report)
+    if save:
+        stored = save_fit(fitted, db)
+        if not (quiet or json):
+            stderr_console().print(f"stored in {db}: {stored}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _list_laws(json: bool) -> None:
