@@ -10,7 +10,7 @@ import numpy as np
 
 from forecast.core.errors import FitError, InputError, UsageError
 from forecast.core.metrics import ACCURACY_METRICS, BY_NAME
-from forecast.core.observations import FloatArray
+from forecast.core.observations import BoolArray, FloatArray
 from forecast.laws import Binomial, LeastSquares, Loss, SoftValue, equivalence, get_law
 from forecast.laws.equivalence import Curve, Gain, fit_curve, fit_path_curve, gain_at, gain_curve
 from forecast.laws.quantities import ACCURACIES, LOSSES
@@ -68,6 +68,16 @@ class Comparison:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ComparisonDrawing:
+    """Curves and measurements behind a comparison."""
+
+    curve_a: Curve
+    curve_b: Curve
+    data_a: Measurements
+    data_b: Measurements
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Pair:
     """The two families' curves of one basis, with what they are compared by."""
@@ -91,6 +101,38 @@ def compare_families(
     seed: int = 0,
     notice: Notice,
 ) -> Comparison:
+    """Compare two families: `compare_drawn` without what only a figure needs.
+
+    Raises:
+        ForecastError: see `compare_drawn`.
+    """
+    return compare_drawn(
+        source,
+        family_a,
+        family_b,
+        selection,
+        metric=metric,
+        at=at,
+        level=level,
+        replicates=replicates,
+        seed=seed,
+        notice=notice,
+    )[0]
+
+
+def compare_drawn(
+    source: Path,
+    family_a: str,
+    family_b: str,
+    selection: Selection,
+    *,
+    metric: str | None = None,
+    at: float | None = None,
+    level: float = 0.9,
+    replicates: int = 1000,
+    seed: int = 0,
+    notice: Notice,
+) -> tuple[Comparison, ComparisonDrawing]:
     """Fit both families' curves and compare them where both were measured.
 
     Where parameters and tokens are known and the families differ in tokens per parameter, both are compared at one number
@@ -139,7 +181,7 @@ def compare_families(
         warnings.append(_mixed(family_a, family_b, *ratios))
     if a.flops_convention == "published":
         warnings.append("FLOPs are as published; whether both families counted alike is not known")
-    return Comparison(
+    found = Comparison(
         family_a=family_a,
         family_b=family_b,
         task=a.task,
@@ -161,6 +203,7 @@ def compare_families(
         verdict=_verdict(pair.gain, family_a, family_b),
         warnings=tuple(dict.fromkeys(warnings)),
     )
+    return found, ComparisonDrawing(curve_a=pair.a, curve_b=pair.b, data_a=a, data_b=b)
 
 
 def _check_alike(a: Measurements, b: Measurements) -> None:
@@ -226,6 +269,14 @@ def _sizes(data: Measurements) -> tuple[FloatArray, FloatArray] | None:
     params, tokens = data.column(column), data.column("tokens")
     whole = np.isfinite(params) & np.isfinite(tokens) & (params > 0) & (tokens > 0)
     return (params, tokens) if whole.all() else None
+
+
+def near_path(data: Measurements, matched_at: float | None) -> BoolArray:
+    """Rows that are near the tokens per parameter that families are compared at; all where none is."""
+    sizes = _sizes(data)
+    if matched_at is None or sizes is None:
+        return np.ones(len(data), dtype=np.bool_)
+    return equivalence.Path(tokens_per_param=matched_at, flops_per_param_token=1.0).near(*sizes)
 
 
 def _differ(a: TokensPerParam | None, b: TokensPerParam | None) -> bool:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
-    from forecast.workflows.fitting import FitReport
+    from forecast.workflows.fitting import Constant, FitReport, FittedLaw
 
 TableOption = Annotated[
     Path | None, typer.Option("--table", "--csv", help="Read a CSV, CSV.gz or Parquet table instead of --db.")
@@ -49,6 +50,10 @@ def fit(
     level: Annotated[float, typer.Option("--level", help="Nominal coverage of the intervals.")] = 0.95,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Replicates over runs; 0: profile and sandwich.")] = 1000,
     save: Annotated[bool, typer.Option("--save", help="Store the fit in --db; `forecast fits` lists what is stored.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", callback=check_figure, help="Draw data, curve, band and constants: .png, .svg, .pdf."),
+    ] = None,
     db: DbOption = DEFAULT_DB,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -59,8 +64,9 @@ def fit(
     from forecast.core.errors import UsageError
 
     if not law:
-        if save:
-            raise UsageError("--save is given without a law", expected="forecast fit LAW", remedy="`forecast fit` lists them")
+        if save or plot is not None:
+            given = "--save" if save else "--plot"
+            raise UsageError(f"{given} is given without a law", expected="forecast fit LAW", remedy="`forecast fit` lists them")
         _list_laws(json)
         return
     from forecast.workflows.fitting import FitRequest, fit_rows
@@ -101,6 +107,40 @@ def fit(
         stored = save_fit(fitted, db)
         if not (quiet or json):
             stderr_console().print(f"stored in {db}: {stored}", highlight=False, soft_wrap=True, markup=False)
+    if plot is not None:
+        _draw(fitted, plot)
+        if not (quiet or json):
+            stderr_console().print(f"drawn: {plot}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _draw(fitted: FittedLaw, path: Path) -> None:
+    from forecast.report.fit_figure import FitPicture, draw_fit
+
+    report = fitted.report
+    picture = FitPicture(
+        columns=report.x,
+        y=report.y,
+        errors=fitted.data.standard_errors(report.y),
+        level=report.level,
+        constants=[_line(constant) for constant in report.constants],
+        flops_convention=report.flops_convention,
+        where=_where(report),
+    )
+    draw_fit(path, fitted.result, fitted.replicates, picture)
+
+
+def _where(report: FitReport) -> str:
+    return (" on ".join(part for part in (report.family, report.task) if part)) or Path(report.source).name
+
+
+def _line(constant: Constant) -> str:
+    if constant.value is None:
+        return f"{constant.name}: not identified"
+    if constant.role == "fixed":
+        return f"{constant.name} = {constant.value:.4g} (fixed)"
+    return f"{constant.name} = {constant.value:.4g}" + (
+        "" if constant.standard_error is None else f" ± {float(f'{constant.standard_error:.2g}'):g}"
+    )
 
 
 def _list_laws(json: bool) -> None:
