@@ -177,8 +177,8 @@ def compare_drawn(
             raise
     pair = matched or over_all
     assert pair is not None
-    if matched is None and _differ(*ratios):
-        warnings.append(_mixed(family_a, family_b, *ratios))
+    if matched is None:
+        warnings += _mixed(family_a, family_b, *ratios)
     if a.flops_convention == "published":
         warnings.append("FLOPs are as published; whether both families counted alike is not known")
     found = Comparison(
@@ -297,11 +297,18 @@ def common_ratio(a: TokensPerParam | None, b: TokensPerParam | None) -> float | 
     return float(np.clip(np.sqrt(a.median * b.median), min(low, high), max(low, high)))
 
 
-def _mixed(family_a: str, family_b: str, a: TokensPerParam | None, b: TokensPerParam | None) -> str:
-    assert a is not None
-    assert b is not None
+def _mixed(family_a: str, family_b: str, a: TokensPerParam | None, b: TokensPerParam | None) -> list[str]:
+    """What a ratio by compute alone may count beside efficiency."""
+    if a is None or b is None:
+        lacking = " and ".join(name for name, known in ((family_a, a), (family_b, b)) if known is None)
+        return [
+            f"Tokens per parameter of {lacking} are not known: where the families were trained for different lengths, "
+            "this ratio is of training length as well as of efficiency"
+        ]
+    if not _differ(a, b):
+        return []
     ranges = f"{family_a}: {a.low:.3g} to {a.high:.3g}, {family_b}: {b.low:.3g} to {b.high:.3g}"
-    return f"Tokens per parameter differ ({ranges}), so this ratio is of training length as well as of efficiency"
+    return [f"Tokens per parameter differ ({ranges}), so this ratio is of training length as well as of efficiency"]
 
 
 def _verdict(gain: Gain, family_a: str, family_b: str) -> str:

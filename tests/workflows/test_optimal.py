@@ -106,14 +106,14 @@ def test_printed_constants_need_no_runs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["optimal", "-C", "-1", "--published"], "budget of -1"),
+        (["optimal", "-C", "-1", "--published"], "--flops is -1"),
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--approach", "4"], "no approach '4'"),
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--level", "2"], "level 2"),
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--flops-convention", "measured"], "cannot be counted by 'measured'"),
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--metric", "nll"], "no column 'nll'"),
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--plot", "x.gif"], "cannot draw 'x.gif'"),
-        (["plan", "-C", "1e22", "--fraction", "2"], "fraction of 2"),
-        (["plan", "-C", "nan"], "target of nan"),
+        (["plan", "-C", "1e22", "--fraction", "2"], "fraction is 2"),
+        (["plan", "-C", "nan"], "--flops is nan"),
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--bootstrap", "3"], "3 bootstrap replicates; expected 0 for none, or at"),
         (["plan", "-C", "1e22", "--rungs", "1"], "1 rungs"),
         (["plan", "-C", "1e22", "--tokens-per-param", "1e-300"], "1e-300 tokens per parameter"),
