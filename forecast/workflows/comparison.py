@@ -13,10 +13,10 @@ from forecast.core.metrics import ACCURACY_METRICS, BY_NAME
 from forecast.core.observations import BoolArray, FloatArray
 from forecast.laws import Binomial, LeastSquares, Loss, SoftValue, equivalence, get_law
 from forecast.laws.equivalence import Curve, Gain, fit_curve, fit_path_curve, gain_at, gain_curve
-from forecast.laws.quantities import ACCURACIES, LOSSES
+from forecast.laws.quantities import ACCURACIES, ALL, ERRORS, LOSSES
 from forecast.workflows.law_columns import in_order
 from forecast.workflows.measurements import Measurements, Notice, Selection, load_measurements
-from forecast.workflows.options import check_level
+from forecast.workflows.options import check_level, check_replicates
 
 _CEILING = SoftValue(mean=1.0, sd=0.1)
 """Accuracies far from 1 do not determine their ceiling: it is pulled towards 1."""
@@ -146,6 +146,11 @@ def compare_drawn(
     if family_a == family_b:
         raise UsageError(f"'{family_a}' is compared with itself", expected="two families")
     check_level(level)
+    check_replicates(replicates)
+    if metric in ALL and metric not in (*LOSSES, *ERRORS, *ACCURACIES, "p_gold"):
+        raise UsageError(f"families cannot be compared on {metric}", expected="a loss or an accuracy")
+    if at is not None and not np.isfinite(at):
+        raise UsageError(f"--at is {at}", expected="a level of the metric that both families reach")
     a = load_measurements(source, replace(selection, family=family_a), notice=notice)
     b = load_measurements(source, replace(selection, family=family_b), notice=lambda _text: None)
     _check_alike(a, b)

@@ -203,11 +203,14 @@ def fit_rows(source: Path, selection: Selection, request: FitRequest, *, notice:
     _check_scales(law, data, x_columns)
     check_used(data.columns, data.runs, {column: name for name, column in x_columns.items()} | {y_column: y_column})
     items = data.columns.get("n_items")
+    loss = parse_loss(request.loss, law, items)
+    if (getattr(loss, "space", None) or space or law.space) is Space.LOG and not isinstance(loss, Binomial | BetaBinomial):
+        _check_logarithms(data, y_column)
     result = fit(
         law,
         {name: data.column(column) for name, column in x_columns.items()},
         data.column(y_column),
-        loss=parse_loss(request.loss, law, items),
+        loss=loss,
         space=space,
         sigma=_sigma(data, y_column, law, request) if request.use_sem else None,
         fixed=request.fixed,
@@ -229,6 +232,17 @@ def _check_scales(law: Law, data: Measurements, x_columns: Mapping[str, str]) ->
                 f"{x_columns[entry.name]} is {values[bad[0]]:g} in row '{data.runs[bad[0]]}'",
                 expected=f"a number above 0 ({entry.unit})",
             )
+
+
+def _check_logarithms(data: Measurements, y_column: str) -> None:
+    values = data.column(y_column)
+    bad = np.flatnonzero(values <= 0)
+    if len(bad):
+        raise FitError(
+            f"{y_column} is {values[bad[0]]:g} in row '{data.runs[bad[0]]}'",
+            expected="numbers above 0: residuals are taken in logarithms",
+            remedy="leave the row out, or take --space linear",
+        )
 
 
 def _space(text: str | None) -> Space | None:

@@ -39,6 +39,9 @@ def choose_columns(law: Law, data: Measurements, columns: Mapping[str, str], y: 
         chosen[entry.name] = present[0]
     if y is not None:
         data.column(y)
+        used = [name for name, column in chosen.items() if column == y]
+        if used:
+            raise UsageError(f"{y} is what '{law.name}' predicts from ({used[0]})", expected="another column in --y")
         check_output(law, y)
         return chosen, y
     taken = set(chosen.values())
