@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -118,7 +118,7 @@ def _label(what: str, family: FamilyPicture) -> str:
 
 
 def _draw_runs(axes: Axes, family: FamilyPicture, index: int, scale: float) -> None:
-    style = {"color": COLOURS[index], "marker": MARKS[index], "linestyle": "none", "markerfacecolor": "white"}
+    style: dict[str, Any] = {"color": COLOURS[index], "marker": MARKS[index], "linestyle": "none", "markerfacecolor": "white"}
     far = ~family.near
     label = _label("runs near that ratio of" if far.any() else "runs of", family)
     axes.plot(family.flops[family.near], scale * family.y[family.near], markersize=5, label=label, zorder=4, **style)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
@@ -230,7 +230,7 @@ def _draw_points(
     axes: Axes, x: FloatArray, y: FloatArray, errors: FloatArray, rows: BoolArray | FloatArray, index: int
 ) -> None:
     known = np.asarray(rows) & np.isfinite(errors) & (errors > 0)
-    style = {"color": COLOURS[index % 4], "marker": MARKS[index % 4], "linestyle": "none", "zorder": 4}
+    style: dict[str, Any] = {"color": COLOURS[index % 4], "marker": MARKS[index % 4], "linestyle": "none", "zorder": 4}
     many = len(x) > _MANY_POINTS
     axes.plot(x[rows], y[rows], markersize=2 if many else 4.5, markerfacecolor="white", rasterized=many, **style)
     if known.any():

@@ -10,27 +10,16 @@ import numpy as np
 
 from forecast.core.errors import FitError, InputError, UsageError
 from forecast.core.metrics import ACCURACY_METRICS, BY_NAME
-from forecast.core.observations import BoolArray, FloatArray
 from forecast.laws import Binomial, LeastSquares, Loss, SoftValue, equivalence, get_law
 from forecast.laws.equivalence import Curve, Gain, fit_curve, fit_path_curve, gain_at, gain_curve
 from forecast.laws.quantities import ACCURACIES, ALL, ERRORS, LOSSES
 from forecast.workflows.law_columns import in_order
 from forecast.workflows.measurements import Measurements, Notice, Selection, load_measurements
 from forecast.workflows.options import check_level, check_replicates
+from forecast.workflows.training_lengths import TokensPerParam, common_ratio, mixed_lengths, sizes_of, tokens_per_param
 
 _CEILING = SoftValue(mean=1.0, sd=0.1)
 """Accuracies far from 1 do not determine their ceiling: it is pulled towards 1."""
-_SAME_RATIO = 1.1
-"""Families whose tokens per parameter all lie within this factor were trained alike: compute alone compares them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokensPerParam:
-    """Training tokens per parameter over a family's runs."""
-
-    low: float
-    median: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,31 +148,12 @@ def compare_drawn(
     warnings: list[str] = []
     ratios = tokens_per_param(a), tokens_per_param(b)
 
-    def compared(curve: Callable[[Measurements, int], Curve]) -> _Pair:
-        curve_a, curve_b = curve(a, seed), curve(b, seed + 1)
-        along = tuple(gain_curve(curve_a, curve_b, confidence=level))
-        # The best level that both reach: the lowest loss, the highest accuracy.
-        best = along[0] if _falls(name) else along[-1]
-        gain = best if at is None else gain_at(curve_a, curve_b, at, confidence=level)
-        return _Pair(a=curve_a, b=curve_b, along=along, gain=gain)
-
     ratio = common_ratio(*ratios)
-    matched: _Pair | None = None
-    if ratio is not None:
-        try:
-            matched = compared(lambda data, seed: _path_curve(data, name, ratio, replicates, seed))
-        except FitError as error:
-            warnings.append(f"The families cannot be compared at one number of tokens per parameter: {error}")
-    over_all: _Pair | None = None
-    try:
-        over_all = compared(lambda data, seed: _curve(data, name, replicates, seed, [] if matched else warnings))
-    except FitError:
-        if matched is None:
-            raise
+    matched, over_all = _pairs(a, b, name, ratio, at, level, replicates, seed, warnings)
     pair = matched or over_all
     assert pair is not None
     if matched is None:
-        warnings += _mixed(family_a, family_b, *ratios)
+        warnings += mixed_lengths(family_a, family_b, *ratios)
     if a.flops_convention == "published":
         warnings.append("FLOPs are as published; whether both families counted alike is not known")
     found = Comparison(
@@ -209,6 +179,46 @@ def compare_drawn(
         warnings=tuple(dict.fromkeys(warnings)),
     )
     return found, ComparisonDrawing(curve_a=pair.a, curve_b=pair.b, data_a=a, data_b=b)
+
+
+def _pairs(
+    a: Measurements,
+    b: Measurements,
+    name: str,
+    ratio: float | None,
+    at: float | None,
+    level: float,
+    replicates: int,
+    seed: int,
+    warnings: list[str],
+) -> tuple[_Pair | None, _Pair | None]:
+    """Curves at one number of tokens per parameter, None where that cannot be, and by compute alone.
+
+    Raises:
+        FitError: neither can be.
+    """
+
+    def compared(curve: Callable[[Measurements, int], Curve]) -> _Pair:
+        curve_a, curve_b = curve(a, seed), curve(b, seed + 1)
+        along = tuple(gain_curve(curve_a, curve_b, confidence=level))
+        # The best level that both reach: the lowest loss, the highest accuracy.
+        best = along[0] if _falls(name) else along[-1]
+        gain = best if at is None else gain_at(curve_a, curve_b, at, confidence=level)
+        return _Pair(a=curve_a, b=curve_b, along=along, gain=gain)
+
+    matched: _Pair | None = None
+    if ratio is not None:
+        try:
+            matched = compared(lambda data, seed: _path_curve(data, name, ratio, replicates, seed))
+        except FitError as error:
+            warnings.append(f"The families cannot be compared at one number of tokens per parameter: {error}")
+    over_all: _Pair | None = None
+    try:
+        over_all = compared(lambda data, seed: _curve(data, name, replicates, seed, [] if matched else warnings))
+    except (FitError, UsageError):  # Usage: a level that only the matched curves reach.
+        if matched is None:
+            raise
+    return matched, over_all
 
 
 def _check_alike(a: Measurements, b: Measurements) -> None:
@@ -258,64 +268,6 @@ def _complete(data: Measurements, metric: str) -> Measurements:
     return found
 
 
-def tokens_per_param(data: Measurements) -> TokensPerParam | None:
-    """Training tokens per parameter over the rows, None where a row does not state both."""
-    counted = _sizes(data)
-    if counted is None:
-        return None
-    ratio = counted[1] / counted[0]
-    return TokensPerParam(low=float(ratio.min()), median=float(np.median(ratio)), high=float(ratio.max()))
-
-
-def _sizes(data: Measurements) -> tuple[FloatArray, FloatArray] | None:
-    column = next((name for name in ("params", "params_non_embedding") if name in data.columns), None)
-    if column is None or "tokens" not in data.columns:
-        return None
-    params, tokens = data.column(column), data.column("tokens")
-    whole = np.isfinite(params) & np.isfinite(tokens) & (params > 0) & (tokens > 0)
-    return (params, tokens) if whole.all() else None
-
-
-def near_path(data: Measurements, matched_at: float | None) -> BoolArray:
-    """Rows that are near the tokens per parameter that families are compared at; all where none is."""
-    sizes = _sizes(data)
-    if matched_at is None or sizes is None:
-        return np.ones(len(data), dtype=np.bool_)
-    return equivalence.Path(tokens_per_param=matched_at, flops_per_param_token=1.0).near(*sizes)
-
-
-def _differ(a: TokensPerParam | None, b: TokensPerParam | None) -> bool:
-    """Whether runs of the two families may differ in tokens per parameter; unknown counts as no."""
-    return a is not None and b is not None and max(a.high, b.high) > _SAME_RATIO * min(a.low, b.low)
-
-
-def common_ratio(a: TokensPerParam | None, b: TokensPerParam | None) -> float | None:
-    """Tokens per parameter to compare at: within both families' ranges, nearest to the middle of their medians.
-
-    None where they are not known, do not differ, or have no value in common.
-    """
-    if a is None or b is None or not _differ(a, b):
-        return None
-    low, high = max(a.low, b.low), min(a.high, b.high)
-    if low > high * _SAME_RATIO:
-        return None
-    return float(np.clip(np.sqrt(a.median * b.median), min(low, high), max(low, high)))
-
-
-def _mixed(family_a: str, family_b: str, a: TokensPerParam | None, b: TokensPerParam | None) -> list[str]:
-    """What a ratio by compute alone may count beside efficiency."""
-    if a is None or b is None:
-        lacking = " and ".join(name for name, known in ((family_a, a), (family_b, b)) if known is None)
-        return [
-            f"Tokens per parameter of {lacking} are not known: where the families were trained for different lengths, "
-            "this ratio is of training length as well as of efficiency"
-        ]
-    if not _differ(a, b):
-        return []
-    ranges = f"{family_a}: {a.low:.3g} to {a.high:.3g}, {family_b}: {b.low:.3g} to {b.high:.3g}"
-    return [f"Tokens per parameter differ ({ranges}), so this ratio is of training length as well as of efficiency"]
-
-
 def _verdict(gain: Gain, family_a: str, family_b: str) -> str:
     if gain.lo > 1:
         return f"{family_b} needs more compute than {family_a}"
@@ -333,7 +285,7 @@ def _accuracy_options(data: Measurements, metric: str) -> tuple[dict[str, float]
 
 
 def _path_curve(data: Measurements, metric: str, ratio: float, replicates: int, seed: int) -> Curve:
-    sizes = _sizes(data)
+    sizes = sizes_of(data)
     assert sizes is not None
     params, tokens = sizes
     per_token = float(np.exp(np.median(np.log(data.column("flops") / (params * tokens)))))

@@ -293,21 +293,18 @@ def report_fit(
     troubles: Sequence[str],
 ) -> FitReport:
     """Add uncertainty to a fit."""
-    warnings = [*(data.chance_notes if y_column in (*ACCURACIES, *ERRORS) else ()), *troubles]
-    how = (
-        f"bootstrap over {replicates.blocks} runs, {len(replicates.theta)} replicates"
-        if replicates
-        else "sandwich and profile"
-        if len(data) <= _MANY_ROWS
-        else "sandwich"
-    )
+    of_accuracy = y_column in (*ACCURACIES, *ERRORS)
+    warnings = [*(data.chance_notes if of_accuracy else ()), *troubles]
+    how = "sandwich and profile" if len(data) <= _MANY_ROWS else "sandwich"
+    if replicates is not None:
+        how = f"bootstrap over {replicates.blocks} runs, {len(replicates.theta)} replicates"
     warnings += [
         f"{name} is at the end of its domain: its error and interval see one side only"
         for name in result.at_bound
         if name not in result.unidentified
     ]
     counted = result.law.flops_convention
-    if counted is not None and data.flops_convention != counted:
+    if counted not in (None, data.flops_convention):
         warnings.append(f"this law counts FLOPs by the convention '{counted}'; these are by '{data.flops_convention}'")
     return FitReport(
         law=result.law.name,
@@ -320,7 +317,7 @@ def report_fit(
         x=dict(x_columns),
         y=y_column,
         num_fewshot=data.num_fewshot,
-        chance=data.chance if y_column in (*ACCURACIES, *ERRORS) and np.isfinite(data.chance) else None,
+        chance=data.chance if of_accuracy and np.isfinite(data.chance) else None,
         flops_convention=data.flops_convention,
         n_rows=len(data),
         n_runs=len(set(data.runs)),

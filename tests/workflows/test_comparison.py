@@ -127,3 +127,12 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     one = write(tmp_path / "one.csv", family("a", SHORT)[:1], family("b", LONG, seed=1))
     with pytest.raises(FitError):
         compare(one)
+
+
+def test_a_level_that_only_the_matched_curves_reach_is_compared_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", family("a", SHORT), family("b", LONG, seed=1), without="acc")
+    whole = compare(path, replicates=40)
+    ends = [compare(path, replicates=40, at=level) for level in (whole.common_low, whole.common_high)]
+    assert [found.gain.level for found in ends] == pytest.approx([whole.common_low, whole.common_high])
+    assert [found.basis for found in ends] == ["tokens-per-param"] * 2
+    assert any(found.compute_only is None for found in ends)

@@ -80,7 +80,7 @@ def compare(
 def _draw(found: Comparison, drawing: ComparisonDrawing, path: Path) -> None:
     from forecast.laws.equivalence import Curve
     from forecast.report.comparison_figure import ComparisonPicture, FamilyPicture, draw_comparison
-    from forecast.workflows.comparison import near_path
+    from forecast.workflows.training_lengths import near_path
 
     def family(name: str, curve: Curve, data: Measurements) -> FamilyPicture:
         return FamilyPicture(
