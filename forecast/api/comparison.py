@@ -8,29 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.api.options import check_level
+from forecast.api.options import check_level, check_replicates
+from forecast.api.training_lengths import TokensPerParam, common_ratio, mixed_lengths, sizes_of, tokens_per_param
 from forecast.core.errors import FitError, InputError, UsageError
 from forecast.core.metrics import ACCURACY_METRICS, BY_NAME
-from forecast.core.observations import FloatArray
 from forecast.laws import Binomial, LeastSquares, Loss, SoftValue, equivalence, get_law
 from forecast.laws.equivalence import Curve, Gain, fit_curve, fit_path_curve, gain_at, gain_curve
-from forecast.laws.quantities import ACCURACIES, LOSSES
+from forecast.laws.quantities import ACCURACIES, ALL, ERRORS, LOSSES
 from forecast.observations.law_columns import in_order
 from forecast.observations.measurements import Measurements, Notice, Selection, load_measurements
 
 _CEILING = SoftValue(mean=1.0, sd=0.1)
 """Accuracies far from 1 do not determine their ceiling: it is pulled towards 1."""
-_SAME_RATIO = 1.1
-"""Families whose tokens per parameter all lie within this factor were trained alike: compute alone compares them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokensPerParam:
-    """Training tokens per parameter over a family's runs."""
-
-    low: float
-    median: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +57,16 @@ class Comparison:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ComparisonDrawing:
+    """Curves and measurements behind a comparison."""
+
+    curve_a: Curve
+    curve_b: Curve
+    data_a: Measurements
+    data_b: Measurements
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Pair:
     """The two families' curves of one basis, with what they are compared by."""
@@ -91,6 +90,38 @@ def compare_families(
     seed: int = 0,
     notice: Notice,
 ) -> Comparison:
+    """Compare two families: `compare_drawn` without what only a figure needs.
+
+    Raises:
+        ForecastError: see `compare_drawn`.
+    """
+    return compare_drawn(
+        source,
+        family_a,
+        family_b,
+        selection,
+        metric=metric,
+        at=at,
+        level=level,
+        replicates=replicates,
+        seed=seed,
+        notice=notice,
+    )[0]
+
+
+def compare_drawn(
+    source: Path,
+    family_a: str,
+    family_b: str,
+    selection: Selection,
+    *,
+    metric: str | None = None,
+    at: float | None = None,
+    level: float = 0.9,
+    replicates: int = 1000,
+    seed: int = 0,
+    notice: Notice,
+) -> tuple[Comparison, ComparisonDrawing]:
     """Fit both families' curves and compare them where both were measured.
 
     Where parameters and tokens are known and the families differ in tokens per parameter, both are compared at one number
@@ -104,6 +135,11 @@ def compare_families(
     if family_a == family_b:
         raise UsageError(f"'{family_a}' is compared with itself", expected="two families")
     check_level(level)
+    check_replicates(replicates)
+    if metric in ALL and metric not in (*LOSSES, *ERRORS, *ACCURACIES, "p_gold"):
+        raise UsageError(f"families cannot be compared on {metric}", expected="a loss or an accuracy")
+    if at is not None and not np.isfinite(at):
+        raise UsageError(f"--at is {at}", expected="a level of the metric that both families reach")
     a = load_measurements(source, replace(selection, family=family_a), notice=notice)
     b = load_measurements(source, replace(selection, family=family_b), notice=lambda _text: None)
     _check_alike(a, b)
@@ -112,34 +148,15 @@ def compare_families(
     warnings: list[str] = []
     ratios = tokens_per_param(a), tokens_per_param(b)
 
-    def compared(curve: Callable[[Measurements, int], Curve]) -> _Pair:
-        curve_a, curve_b = curve(a, seed), curve(b, seed + 1)
-        along = tuple(gain_curve(curve_a, curve_b, confidence=level))
-        # The best level that both reach: the lowest loss, the highest accuracy.
-        best = along[0] if _falls(name) else along[-1]
-        gain = best if at is None else gain_at(curve_a, curve_b, at, confidence=level)
-        return _Pair(a=curve_a, b=curve_b, along=along, gain=gain)
-
     ratio = common_ratio(*ratios)
-    matched: _Pair | None = None
-    if ratio is not None:
-        try:
-            matched = compared(lambda data, seed: _path_curve(data, name, ratio, replicates, seed))
-        except FitError as error:
-            warnings.append(f"The families cannot be compared at one number of tokens per parameter: {error}")
-    over_all: _Pair | None = None
-    try:
-        over_all = compared(lambda data, seed: _curve(data, name, replicates, seed, [] if matched else warnings))
-    except FitError:
-        if matched is None:
-            raise
+    matched, over_all = _pairs(a, b, name, ratio, at, level, replicates, seed, warnings)
     pair = matched or over_all
     assert pair is not None
-    if matched is None and _differ(*ratios):
-        warnings.append(_mixed(family_a, family_b, *ratios))
+    if matched is None:
+        warnings += mixed_lengths(family_a, family_b, *ratios)
     if a.flops_convention == "published":
         warnings.append("FLOPs are as published; whether both families counted alike is not known")
-    return Comparison(
+    found = Comparison(
         family_a=family_a,
         family_b=family_b,
         task=a.task,
@@ -161,6 +178,47 @@ def compare_families(
         verdict=_verdict(pair.gain, family_a, family_b),
         warnings=tuple(dict.fromkeys(warnings)),
     )
+    return found, ComparisonDrawing(curve_a=pair.a, curve_b=pair.b, data_a=a, data_b=b)
+
+
+def _pairs(
+    a: Measurements,
+    b: Measurements,
+    name: str,
+    ratio: float | None,
+    at: float | None,
+    level: float,
+    replicates: int,
+    seed: int,
+    warnings: list[str],
+) -> tuple[_Pair | None, _Pair | None]:
+    """Curves at one number of tokens per parameter, None where that cannot be, and by compute alone.
+
+    Raises:
+        FitError: neither can be.
+    """
+
+    def compared(curve: Callable[[Measurements, int], Curve]) -> _Pair:
+        curve_a, curve_b = curve(a, seed), curve(b, seed + 1)
+        along = tuple(gain_curve(curve_a, curve_b, confidence=level))
+        # The best level that both reach: the lowest loss, the highest accuracy.
+        best = along[0] if _falls(name) else along[-1]
+        gain = best if at is None else gain_at(curve_a, curve_b, at, confidence=level)
+        return _Pair(a=curve_a, b=curve_b, along=along, gain=gain)
+
+    matched: _Pair | None = None
+    if ratio is not None:
+        try:
+            matched = compared(lambda data, seed: _path_curve(data, name, ratio, replicates, seed))
+        except FitError as error:
+            warnings.append(f"The families cannot be compared at one number of tokens per parameter: {error}")
+    over_all: _Pair | None = None
+    try:
+        over_all = compared(lambda data, seed: _curve(data, name, replicates, seed, [] if matched else warnings))
+    except (FitError, UsageError):  # Usage: a level that only the matched curves reach.
+        if matched is None:
+            raise
+    return matched, over_all
 
 
 def _check_alike(a: Measurements, b: Measurements) -> None:
@@ -210,49 +268,6 @@ def _complete(data: Measurements, metric: str) -> Measurements:
     return found
 
 
-def tokens_per_param(data: Measurements) -> TokensPerParam | None:
-    """Training tokens per parameter over the rows, None where a row does not state both."""
-    counted = _sizes(data)
-    if counted is None:
-        return None
-    ratio = counted[1] / counted[0]
-    return TokensPerParam(low=float(ratio.min()), median=float(np.median(ratio)), high=float(ratio.max()))
-
-
-def _sizes(data: Measurements) -> tuple[FloatArray, FloatArray] | None:
-    column = next((name for name in ("params", "params_non_embedding") if name in data.columns), None)
-    if column is None or "tokens" not in data.columns:
-        return None
-    params, tokens = data.column(column), data.column("tokens")
-    whole = np.isfinite(params) & np.isfinite(tokens) & (params > 0) & (tokens > 0)
-    return (params, tokens) if whole.all() else None
-
-
-def _differ(a: TokensPerParam | None, b: TokensPerParam | None) -> bool:
-    """Whether runs of the two families may differ in tokens per parameter; unknown counts as no."""
-    return a is not None and b is not None and max(a.high, b.high) > _SAME_RATIO * min(a.low, b.low)
-
-
-def common_ratio(a: TokensPerParam | None, b: TokensPerParam | None) -> float | None:
-    """Tokens per parameter to compare at: within both families' ranges, nearest to the middle of their medians.
-
-    None where they are not known, do not differ, or have no value in common.
-    """
-    if a is None or b is None or not _differ(a, b):
-        return None
-    low, high = max(a.low, b.low), min(a.high, b.high)
-    if low > high * _SAME_RATIO:
-        return None
-    return float(np.clip(np.sqrt(a.median * b.median), min(low, high), max(low, high)))
-
-
-def _mixed(family_a: str, family_b: str, a: TokensPerParam | None, b: TokensPerParam | None) -> str:
-    assert a is not None
-    assert b is not None
-    ranges = f"{family_a}: {a.low:.3g} to {a.high:.3g}, {family_b}: {b.low:.3g} to {b.high:.3g}"
-    return f"Tokens per parameter differ ({ranges}), so this ratio is of training length as well as of efficiency"
-
-
 def _verdict(gain: Gain, family_a: str, family_b: str) -> str:
     if gain.lo > 1:
         return f"{family_b} needs more compute than {family_a}"
@@ -270,7 +285,7 @@ def _accuracy_options(data: Measurements, metric: str) -> tuple[dict[str, float]
 
 
 def _path_curve(data: Measurements, metric: str, ratio: float, replicates: int, seed: int) -> Curve:
-    sizes = _sizes(data)
+    sizes = sizes_of(data)
     assert sizes is not None
     params, tokens = sizes
     per_token = float(np.exp(np.median(np.log(data.column("flops") / (params * tokens)))))

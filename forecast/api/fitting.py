@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,7 +153,29 @@ def parse_loss(text: str, law: Law, n_items: FloatArray | None) -> Loss:
     return Binomial(n_items) if name == "binomial" else BetaBinomial(n_items)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedLaw:
+    """A report, and what it was made from: to draw it, and to know it again."""
+
+    report: FitReport
+    result: FitResult
+    data: Measurements
+    """The rows that were fitted."""
+    replicates: Bootstrap | None
+    """None where errors are not by the bootstrap."""
+
+
 def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: Notice) -> tuple[FitReport, FitResult]:
+    """Load, fit, quantify: `fit_rows` without what only figures and stored fits need.
+
+    Raises:
+        ForecastError: see `fit_rows`.
+    """
+    fitted = fit_rows(source, selection, request, notice=notice)
+    return fitted.report, fitted.result
+
+
+def fit_rows(source: Path, selection: Selection, request: FitRequest, *, notice: Notice) -> FittedLaw:
     """Load, fit, quantify.
 
     Raises:
@@ -181,18 +203,23 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
     _check_scales(law, data, x_columns)
     check_used(data.columns, data.runs, {column: name for name, column in x_columns.items()} | {y_column: y_column})
     items = data.columns.get("n_items")
+    loss = parse_loss(request.loss, law, items)
+    if (getattr(loss, "space", None) or space or law.space) is Space.LOG and not isinstance(loss, Binomial | BetaBinomial):
+        _check_logarithms(data, y_column)
     result = fit(
         law,
         {name: data.column(column) for name, column in x_columns.items()},
         data.column(y_column),
-        loss=parse_loss(request.loss, law, items),
+        loss=loss,
         space=space,
         sigma=_sigma(data, y_column, law, request) if request.use_sem else None,
         fixed=request.fixed,
         soft=request.soft,
         seed=request.seed,
     )
-    return report_fit(result, data, x_columns, y_column, request, dropped=dropped), result
+    replicates, troubles = _resample(result, data, request)
+    report = report_fit(result, data, x_columns, y_column, request, dropped=dropped, replicates=replicates, troubles=troubles)
+    return FittedLaw(report=report, result=result, data=data, replicates=replicates)
 
 
 def _check_scales(law: Law, data: Measurements, x_columns: Mapping[str, str]) -> None:
@@ -205,6 +232,17 @@ def _check_scales(law: Law, data: Measurements, x_columns: Mapping[str, str]) ->
                 f"{x_columns[entry.name]} is {values[bad[0]]:g} in row '{data.runs[bad[0]]}'",
                 expected=f"a number above 0 ({entry.unit})",
             )
+
+
+def _check_logarithms(data: Measurements, y_column: str) -> None:
+    values = data.column(y_column)
+    bad = np.flatnonzero(values <= 0)
+    if len(bad):
+        raise FitError(
+            f"{y_column} is {values[bad[0]]:g} in row '{data.runs[bad[0]]}'",
+            expected="numbers above 0: residuals are taken in logarithms",
+            remedy="leave the row out, or take --space linear",
+        )
 
 
 def _space(text: str | None) -> Space | None:
@@ -223,40 +261,50 @@ def _sigma(data: Measurements, y_column: str, law: Law, request: FitRequest) -> 
     return errors / data.column(y_column) if (_space(request.space) or law.space) is Space.LOG else errors
 
 
-def report_fit(
-    result: FitResult, data: Measurements, x_columns: Mapping[str, str], y_column: str, request: FitRequest, *, dropped: int
-) -> FitReport:
-    """Add uncertainty to a fit."""
-    warnings = list(data.chance_notes) if y_column in (*ACCURACIES, *ERRORS) else []
-    replicates: Bootstrap | None = None
+def _resample(result: FitResult, data: Measurements, request: FitRequest) -> tuple[Bootstrap | None, list[str]]:
+    """Bootstrap over runs where it is the better account of errors, and what the user should know of it."""
     runs = len(set(data.runs))
     # With few runs of one row each, profiles cover within two points and the bootstrap is too wide (docs/laws.md).
     several = len(data) > runs
     wanted = min(request.replicates, max(_CELLS // len(data), MIN_REPLICATES))
-    if wanted > 0 and runs >= max(3, len(result.free)) and (several or _FEW_RUNS <= runs <= _MANY_ROWS):
-        if wanted < request.replicates:
-            warnings.append(f"{wanted} instead of {request.replicates} bootstrap replicates: there are {len(data):,} rows")
-        try:
-            replicates = bootstrap(result, replicates=wanted, blocks=data.runs, seed=request.seed)
-        except FitError as error:
-            warnings.append(f"no bootstrap: {error}")
-        else:
-            if replicates.failed:
-                warnings.append(f"{replicates.failed} of {replicates.requested} bootstrap replicates could not be fitted")
-    how = (
-        f"bootstrap over {replicates.blocks} runs, {len(replicates.theta)} replicates"
-        if replicates
-        else "sandwich and profile"
-        if len(data) <= _MANY_ROWS
-        else "sandwich"
-    )
+    if not (wanted > 0 and runs >= max(3, len(result.free)) and (several or _FEW_RUNS <= runs <= _MANY_ROWS)):
+        return None, []
+    troubles = []
+    if wanted < request.replicates:
+        troubles.append(f"{wanted} instead of {request.replicates} bootstrap replicates: there are {len(data):,} rows")
+    try:
+        found = bootstrap(result, replicates=wanted, blocks=data.runs, seed=request.seed)
+    except FitError as error:
+        return None, [*troubles, f"no bootstrap: {error}"]
+    if found.failed:
+        troubles.append(f"{found.failed} of {found.requested} bootstrap replicates could not be fitted")
+    return found, troubles
+
+
+def report_fit(
+    result: FitResult,
+    data: Measurements,
+    x_columns: Mapping[str, str],
+    y_column: str,
+    request: FitRequest,
+    *,
+    dropped: int,
+    replicates: Bootstrap | None,
+    troubles: Sequence[str],
+) -> FitReport:
+    """Add uncertainty to a fit."""
+    of_accuracy = y_column in (*ACCURACIES, *ERRORS)
+    warnings = [*(data.chance_notes if of_accuracy else ()), *troubles]
+    how = "sandwich and profile" if len(data) <= _MANY_ROWS else "sandwich"
+    if replicates is not None:
+        how = f"bootstrap over {replicates.blocks} runs, {len(replicates.theta)} replicates"
     warnings += [
         f"{name} is at the end of its domain: its error and interval see one side only"
         for name in result.at_bound
         if name not in result.unidentified
     ]
     counted = result.law.flops_convention
-    if counted is not None and data.flops_convention != counted:
+    if counted not in (None, data.flops_convention):
         warnings.append(f"this law counts FLOPs by the convention '{counted}'; these are by '{data.flops_convention}'")
     return FitReport(
         law=result.law.name,
@@ -269,7 +317,7 @@ def report_fit(
         x=dict(x_columns),
         y=y_column,
         num_fewshot=data.num_fewshot,
-        chance=data.chance if y_column in (*ACCURACIES, *ERRORS) and np.isfinite(data.chance) else None,
+        chance=data.chance if of_accuracy and np.isfinite(data.chance) else None,
         flops_convention=data.flops_convention,
         n_rows=len(data),
         n_runs=len(set(data.runs)),

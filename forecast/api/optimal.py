@@ -17,10 +17,12 @@ from forecast.laws import FitResult, get_law
 from forecast.laws.envelope import Envelope, envelope_frontier
 from forecast.laws.isoflop import Parabola, isoflop_frontier
 from forecast.laws.optimal import Frontier, TrainingRuns, parametric_frontier, published_frontier
+from forecast.laws.quantities import LOSSES
+from forecast.observations.law_columns import check_output, in_order
 from forecast.observations.measurements import Measurements, Notice, Selection, load_measurements
+from forecast.observations.plain_rows import check_used
 
 APPROACHES = ("1", "2", "3", "llama3")
-_LOSSES = ("loss", "bits_per_byte", "nll_per_byte", "nll_per_char", "nll_per_token", "nll_choice_norm")
 COUNTED = tuple(
     kind.value for kind in (FlopsConvention.SIX_ND_TOTAL, FlopsConvention.SIX_ND_NON_EMBEDDING, FlopsConvention.DEEPSEEK_MD)
 )
@@ -62,6 +64,8 @@ class OptimalReport:
     family: str
     task: str
     metric: str
+    num_fewshot: int | None
+    """Shots that the rows were measured with; None where unknown."""
     level: float
     flops_convention: str
     params_kind: str
@@ -137,6 +141,7 @@ def find_optimum(
             family="",
             task="",
             metric="",
+            num_fewshot=None,
             level=level,
             flops_convention=FlopsConvention.SIX_ND_TOTAL.value,
             params_kind="total",
@@ -149,8 +154,8 @@ def find_optimum(
         return report, nothing
     data = load_measurements(source, replace(selection, finals_only=False), notice=notice)
     finals = load_measurements(source, replace(selection, finals_only=True), notice=lambda _text: None)
-    every, name, kind, used = training_runs(data, metric, convention)
-    ends, *_ = training_runs(finals, name, used if convention else None)
+    every, name, kind, used = training_runs(data, metric, convention, notice=notice)
+    ends, *_ = training_runs(finals, name, used if convention else None, notice=lambda _text: None)
     drawing, failures = _frontiers(every, ends, approaches, replicates, seed)
     if not drawing.frontiers:
         raise FitError("no approach can be used on these runs: " + " | ".join(failures))
@@ -159,6 +164,7 @@ def find_optimum(
         family=data.family,
         task=data.task,
         metric=name,
+        num_fewshot=data.num_fewshot,
         level=level,
         flops_convention=used,
         params_kind=kind,
@@ -182,15 +188,19 @@ def _check(budgets: Sequence[float], approaches: Sequence[str], level: float) ->
     check_level(level)
 
 
-def training_runs(data: Measurements, metric: str | None, convention: str | None) -> tuple[TrainingRuns, str, str, str]:
+def training_runs(
+    data: Measurements, metric: str | None, convention: str | None, *, notice: Notice
+) -> tuple[TrainingRuns, str, str, str]:
     """Return runs, the loss metric's name, which parameters N counts, and the convention of C.
 
     Raises:
-        UsageError: no loss column, no parameters or tokens, or a convention that the rows lack the numbers for.
+        UsageError: no loss column, a metric that is no loss, no parameters or tokens, or a convention that the rows lack the
+            numbers for.
+        FitError: a loss that cannot be in its unit.
     """
-    present = [name for name in _LOSSES if name in data.columns]
-    name = metric or (present[0] if present else "loss")
+    name = _loss_column(data, metric)
     loss = data.column(name)
+    check_used(data.columns, data.runs, {name: name})
     tokens = data.column("tokens")
     if convention is not None:
         params, per_token, kind = _count_anew(data, convention)
@@ -204,8 +214,30 @@ def training_runs(data: Measurements, metric: str | None, convention: str | None
     rows = np.flatnonzero(usable)
     if len(rows) == 0:
         raise UsageError(f"{data.source} has no row with {name}, {kind} parameters, tokens and FLOPs")
+    if len(rows) < len(data):
+        notice(
+            f"{len(data) - len(rows)} of {len(data)} rows lack one of {name}, {kind} parameters, tokens and FLOPs, or are "
+            "untrained, and are left out"
+        )
     runs = TrainingRuns(params=params, tokens=tokens, flops=flops, loss=loss, run=data.runs).take(rows)
     return runs, name, kind, used
+
+
+def _loss_column(data: Measurements, metric: str | None) -> str:
+    """The user's loss, else the first that was measured: general text, then the card's, then in the metrics' order."""
+    if metric is not None:
+        data.column(metric)
+        check_output(get_law("chinchilla"), metric)
+        return metric
+    wanted = in_order(LOSSES, data.task)
+    present = [name for name in wanted if name in data.columns]
+    if not present:
+        raise UsageError(
+            f"{data.source} has no loss",
+            expected="a column " + " or ".join(wanted),
+            remedy="name the one that holds it: --metric",
+        )
+    return present[0]
 
 
 def _count_anew(data: Measurements, convention: str) -> tuple[FloatArray, FloatArray, str]:

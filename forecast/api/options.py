@@ -8,6 +8,9 @@ from forecast.core.errors import UsageError
 from forecast.laws import SoftValue
 from forecast.laws.bootstrap import MIN_REPLICATES
 
+_MOST_REPLICATES = 100_000
+"""The ends of a 99.9 % interval are then known from 50 replicates each."""
+
 
 def check_level(level: float) -> None:
     """Check the nominal coverage of intervals.
@@ -23,10 +26,13 @@ def check_replicates(replicates: int) -> None:
     """Check the number of bootstrap replicates.
 
     Raises:
-        UsageError: too few to say anything, and not 0.
+        UsageError: too few to say anything and not 0, or more than could change an interval.
     """
-    if replicates != 0 and replicates < MIN_REPLICATES:
-        raise UsageError(f"{replicates} bootstrap replicates", expected=f"0 for none, or at least {MIN_REPLICATES}")
+    if replicates != 0 and not MIN_REPLICATES <= replicates <= _MOST_REPLICATES:
+        raise UsageError(
+            f"{replicates} bootstrap replicates",
+            expected=f"0 for none, or at least {MIN_REPLICATES} and at most {_MOST_REPLICATES:,}",
+        )
 
 
 def parse_assignments(texts: Sequence[str], what: str) -> dict[str, str]:

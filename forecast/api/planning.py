@@ -91,6 +91,10 @@ class Plan:
     rungs: tuple[Rung, ...]
     next_run: NextRun | None
     warnings: tuple[str, ...]
+    metric: str | None = None
+    """Loss of the runs that were given; None without runs."""
+    num_fewshot: int | None = None
+    """Shots that it was measured with; None where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +131,11 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
     frontier = published_frontier(f"{_printed_of('chinchilla').source} (printed constants)", _printed())
     loss_of: tuple[float, ...] | None = tuple(_printed())
     hyper, hyper_source = _deepseek(), "DeepSeek 2024 (printed constants)"
-    next_run = None
+    next_run, name, shots = None, None, None
     if source is not None:
         data = load_measurements(source, selection, notice=notice)
-        runs, name, kind, convention = training_runs(data, metric, None)
+        runs, name, kind, convention = training_runs(data, metric, None, notice=notice)
+        shots = data.num_fewshot
         if kind == "total":
             warnings.append("the runs count all parameters, embeddings included; rungs are sized without embeddings")
         try:
@@ -167,6 +172,8 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
         rungs=rungs,
         next_run=next_run,
         warnings=tuple(dict.fromkeys(warnings)),
+        metric=name,
+        num_fewshot=shots,
     )
 
 
