@@ -101,8 +101,8 @@ SeedOption = Annotated[
 ]
 
 
-def split_names(text: str | None, option: str) -> list[str] | None:
-    """Return the names of a comma-separated option; None where it was not given, which means all.
+def split_names(text: str | None, option: str, *, required: bool = False) -> list[str] | None:
+    """Return the names of a comma-separated option; None where it was not given, which means all unless it is `required`.
 
     Raises:
         UsageError: it was given, but names nothing: that must not mean all.
@@ -114,5 +114,6 @@ def split_names(text: str | None, option: str) -> list[str] | None:
         return None
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise UsageError(f"{option} is {text!r}", expected="at least one name", remedy=f"leave {option} out for all")
+        remedy = "" if required else f"leave {option} out for all"
+        raise UsageError(f"{option} is {text!r}", expected="at least one name", remedy=remedy)
     return names

@@ -120,7 +120,7 @@ def evaluate_command(
     from forecast.evaluation.selection import select
     from forecast.hub import Fetcher, parse_bytes
 
-    names = split_names(tasks, "--tasks") or []
+    names = split_names(tasks, "--tasks", required=True) or []
     requests = (
         [request_of_backend(backend)]
         if backend != "native" and not (model or family or checkpoints_table)
