@@ -97,7 +97,7 @@ ShotsOption = Annotated[
 ]
 SeedOption = Annotated[
     int,
-    typer.Option("--seed", min=0, max=MOST_64_BIT, help="Seed of all random numbers; the same seed gives the same results."),
+    typer.Option("--seed", min=0, help="Seed of all random numbers; the same seed gives the same results."),
 ]
 
 

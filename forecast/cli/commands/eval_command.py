@@ -12,7 +12,6 @@ from forecast.cli.console import open_progress, print_json, stdout_console
 from forecast.cli.options import (
     DEFAULT_DB,
     MOST_32_BIT,
-    MOST_64_BIT,
     DbOption,
     JsonOption,
     QuietOption,
@@ -101,7 +100,7 @@ def evaluate_command(
         str, typer.Option("--backend", help="native, or lm-eval:NAME,ARGS for a model of lm-eval's registry.")
     ] = "native",
     fewshot_seed: Annotated[
-        int, typer.Option("--seed", min=0, max=MOST_64_BIT, help="Seed of the few-shot examples (lm-eval's default).")
+        int, typer.Option("--seed", min=0, help="Seed of the few-shot examples (lm-eval's default).")
     ] = 1234,
     skip_empty: Annotated[
         bool, typer.Option("--skip-empty", help="Leave items with an empty choice out (white space alone is text).")

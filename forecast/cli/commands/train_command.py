@@ -12,7 +12,6 @@ from forecast.cli.console import open_progress, print_json, stdout_console
 from forecast.cli.options import (
     DEFAULT_DB,
     MOST_32_BIT,
-    MOST_64_BIT,
     DbOption,
     JsonOption,
     QuietOption,
@@ -49,7 +48,7 @@ def train_command(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, max=MOST_64_BIT, help="Seed of weights and data order; the card's if not given."),
+        typer.Option("--seed", min=0, help="Seed of weights and data order; the card's if not given."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=MOST_32_BIT, help="Members trained side by side on the CPU.")] = 1,
     threads: Annotated[int | None, typer.Option("--threads", min=1, max=MOST_32_BIT, help="CPU threads per member.")] = None,
