@@ -11,6 +11,7 @@ import numpy as np
 
 from forecast.core.errors import InputError, NotForecastableError, StoreError, UsageError
 from forecast.core.forecasts import Forecast, Target
+from forecast.core.nearest import require
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.scale import check_scale
@@ -18,7 +19,7 @@ from forecast.core.user_files import read_user_text
 from forecast.forecasting.engine import Rehearsed, check_question, forecast_rehearsed, rehearse_ladder
 from forecast.forecasting.preparation import choose_metric
 from forecast.forecasting.provenance import code_version, data_hash
-from forecast.observations.ladders import Wanted, load_with_siblings, require
+from forecast.observations.ladders import Wanted, load_with_siblings
 from forecast.observations.questions import Question, Window, window_of, windows_beside
 
 

@@ -12,19 +12,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from forecast.api.predict import Prediction, predict_ladders
-from forecast.core.errors import ForecastError, InputError, NotForecastableError
+from forecast.core.errors import InputError, NotForecastableError
 from forecast.core.forecasts import Forecast, Target
-from forecast.core.metrics import ACCURACY_METRICS
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.scale import check_scale
 from forecast.core.whole_files import replacing
 from forecast.forecasting.engine import check_question
 from forecast.forecasting.preparation import choose_metric
-from forecast.observations.ladders import Wanted, shots_rule, stored_siblings
-from forecast.observations.measures import by_rule
+from forecast.observations.ladders import Wanted, load_families
 from forecast.observations.questions import Question
-from forecast.observations.task_groups import asked_shots, members_of, stored_members, union_of
 from forecast.report.forecast_figure import draw_forecast
 from forecast.report.page import ReportContent, Section, render_page
 from forecast.store import Store
@@ -79,25 +76,20 @@ def write_report(
     for amount in flops:
         check_scale("--flops", flops=amount)
     wanted = Wanted(tasks=tasks, num_fewshot=num_fewshot, chance=chance)
-    store = Store(db)
-    ladders = _read(store, wanted, families, progress)
-    if not ladders:
-        raise NotForecastableError(f"{db} holds no accuracies", remedy="run `forecast eval` or `forecast import` first")
+    found = load_families(db, wanted, families, notice=progress.notice)
     sections: list[Section] = []
-    with progress.stage("report", len(ladders), "sections") as stage:
-        for family in dict.fromkeys(ladder.family for ladder in ladders):
-            stage.describe(family)
-            own = [ladder for ladder in ladders if ladder.family == family]
-            siblings = stored_siblings(db, family, {ladder.task: ladder for ladder in own}, num_fewshot)
-            sections += _sections(own, siblings, flops, level=level, seed=seed, progress=progress)
-            stage.advance(len(own))
+    with progress.stage("report", sum(len(part.asked) for part in found), "sections") as stage:
+        for part in found:
+            stage.describe(part.ladders[0].family)
+            sections += _sections(part.ladders, part.siblings, flops, level=level, seed=seed, progress=progress)
+            stage.advance(len(part.asked))
     content = ReportContent(
         title="Capability forecasts",
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         version=version("capability-forecast"),
         database=db.name,
         sections=tuple(sections),
-        provenance=tuple(row for batch in store.query(_PROVENANCE) for row in batch.to_pylist()),
+        provenance=tuple(row for batch in Store(db).query(_PROVENANCE) for row in batch.to_pylist()),
     )
     try:
         with replacing(out) as partial:
@@ -105,42 +97,6 @@ def write_report(
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}", remedy="name another file with --out") from error
     return len(sections)
-
-
-def _read(store: Store, wanted: Wanted, families: Sequence[str] | None, progress: Progress) -> list[Ladder]:
-    """The ladders with an accuracy that are meant, of every family, with their measures chosen."""
-    shots, tasks = wanted.num_fewshot, wanted.tasks
-    held = {task: stored_members(store, [task], families, shots) for task in tasks or ()}
-    names = None if tasks is None else list(dict.fromkeys(name for members in held.values() for name in members))
-    rule = shots_rule(shots, {name: asked_shots(task, name, shots) for task, members in held.items() for name in members})
-    found = store.ladders(tasks=names, families=families, choose_shots=rule, with_items=True, notice=progress.notice)
-    ladders = [ladder for ladder in found if _has_accuracy(ladder)]
-    if tasks is not None:
-        ladders = _named(ladders, tasks, shots, progress)
-    return [by_rule(ladder, chance=wanted.chance) for ladder in ladders]
-
-
-def _has_accuracy(ladder: Ladder) -> bool:
-    return any(np.isfinite(ladder.metrics[name]).any() for name in ACCURACY_METRICS if name in ladder.metrics)
-
-
-def _named(ladders: Sequence[Ladder], tasks: Sequence[str], num_fewshot: int | None, progress: Progress) -> list[Ladder]:
-    """Each family's ladders of the tasks named, a group's joined; one that cannot be joined is left out, if any can."""
-    named: list[Ladder] = []
-    failed: list[tuple[str, ForecastError]] = []
-    for family in dict.fromkeys(ladder.family for ladder in ladders):
-        own = {ladder.task: ladder for ladder in ladders if ladder.family == family}
-        for task in dict.fromkeys(tasks):
-            try:
-                members = [own[name] for name in members_of(task, own, num_fewshot) if name in own]
-                named += [union_of(task, members, progress.notice)] if members else []
-            except ForecastError as error:
-                failed.append((f"{family}, {task}", error))
-    for name, reason in failed:
-        if not named:
-            raise reason
-        progress.notice(f"{name} is left out: {reason}")
-    return named
 
 
 def _sections(
