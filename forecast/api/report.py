@@ -18,9 +18,9 @@ from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.scale import check_scale
 from forecast.core.whole_files import replacing
-from forecast.forecasting.engine import check_question
 from forecast.forecasting.preparation import choose_metric
-from forecast.observations.ladders import Wanted, load_families
+from forecast.forecasting.request import ForecastRequest
+from forecast.observations.ladders import FamilyLadders, Wanted, load_families
 from forecast.observations.questions import Question
 from forecast.report.forecast_figure import draw_forecast
 from forecast.report.page import ReportContent, Section, render_page
@@ -72,7 +72,7 @@ def write_report(
         raise InputError(
             f"there is no {db}", expected="a results file", remedy="run `forecast eval` first, or name it with --db"
         )
-    check_question([], method="auto", level=level)
+    request = ForecastRequest(level=level, seed=seed, num_fewshot=num_fewshot, chance=chance)
     for amount in flops:
         check_scale("--flops", flops=amount)
     wanted = Wanted(tasks=tasks, num_fewshot=num_fewshot, chance=chance)
@@ -81,7 +81,7 @@ def write_report(
     with progress.stage("report", sum(len(part.asked) for part in found), "sections") as stage:
         for part in found:
             stage.describe(part.ladders[0].family)
-            sections += _sections(part.ladders, part.siblings, flops, level=level, seed=seed, progress=progress)
+            sections += _sections(part, flops, request, progress)
             stage.advance(len(part.asked))
     content = ReportContent(
         title="Capability forecasts",
@@ -91,24 +91,21 @@ def write_report(
         sections=tuple(sections),
         provenance=tuple(row for batch in Store(db).query(_PROVENANCE) for row in batch.to_pylist()),
     )
+    _write(content, out)
+    return len(sections)
+
+
+def _write(content: ReportContent, out: Path) -> None:
     try:
         with replacing(out) as partial:
             partial.write_text(render_page(content), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}", remedy="name another file with --out") from error
-    return len(sections)
 
 
-def _sections(
-    ladders: Sequence[Ladder],
-    siblings: Sequence[Ladder],
-    flops: Sequence[float],
-    *,
-    level: float,
-    seed: int,
-    progress: Progress,
-) -> list[Section]:
+def _sections(found: FamilyLadders, flops: Sequence[float], request: ForecastRequest, progress: Progress) -> list[Section]:
     """One section per task of a family; they share the scale of their intervals, as in `predict`."""
+    ladders, siblings = found.ladders, found.siblings
     largest = {ladder.task: _largest(ladder) for ladder in ladders}
     ahead = [
         Question(ladder=ladder, targets=_targets(float(ladder.flops[row]), flops))
@@ -120,8 +117,8 @@ def _sections(
         for ladder in ladders
         if (row := largest[ladder.task]) is not None and len(set(ladder.model)) > 3
     ]
-    forecasts, failed = predict_ladders(ahead, siblings=siblings, level=level, seed=seed, progress=progress)
-    checks, _ = predict_ladders(check, siblings=siblings, level=level, seed=seed, progress=progress)
+    forecasts, failed = predict_ladders(ahead, request, siblings=siblings, progress=progress)
+    checks, _ = predict_ladders(check, request, siblings=siblings, progress=progress)
     unknown = NotForecastableError("no checkpoint has both known training FLOPs and an accuracy")
     reasons = failed | {task: unknown for task, row in largest.items() if row is None}
     return [
