@@ -20,6 +20,8 @@ def nearest(name: str, known: Iterable[str], *, count: int = 2, cutoff: float = 
     spelled: dict[str, str] = {}
     for entry in known:
         spelled.setdefault(_plain(entry), entry)
+    if _plain(name) in spelled:
+        return [spelled[_plain(name)]]
     return [spelled[near] for near in difflib.get_close_matches(_plain(name), spelled, n=count, cutoff=cutoff)]
 
 
@@ -31,6 +33,15 @@ def did_you_mean(name: str, known: Iterable[str], *, count: int = 2, cutoff: flo
     """
     near = nearest(name, known, count=count, cutoff=cutoff)
     return "did you mean " + " or ".join(f"'{entry}'" for entry in near) + "?" if near else ""
+
+
+def suggest(name: str, known: Collection[str], *, kind: str) -> str:
+    """Return the remedy for an unknown name: what is nearest, or else what there is.
+
+    >>> suggest("pithia", ["pythia", "olmo2"], kind="family"), suggest("zzz", ["pythia", "olmo2"], kind="family")
+    ("did you mean 'pythia'?", 'each family: olmo2, pythia')
+    """
+    return did_you_mean(name, known) or f"each {kind}: {listed(known)}"
 
 
 def listed(known: Collection[str]) -> str:
