@@ -273,7 +273,7 @@ def check_saving(db: Path) -> None:
         if not os.access(path, os.W_OK):
             raise StoreError(f"{path} cannot be written", expected="a results file of your own", remedy="choose another --db")
     if db.exists():
-        next(Store(db).query("SELECT 1"), None)
+        Store(db).check_readable()
 
 
 def save_predictions(found: Sequence[Prediction], db: Path) -> list[str]:
@@ -292,7 +292,7 @@ def save_predictions(found: Sequence[Prediction], db: Path) -> list[str]:
 
 
 def stored_forecasts(db: Path) -> list[dict[str, object]]:
-    """Return all stored forecasts, oldest first, each with its truth, error and whether the interval held, once known.
+    """Return all stored forecasts, oldest first, each with its truth, its errors and whether the interval held, once known.
 
     Raises:
         InputError: there is no such file.
@@ -303,13 +303,8 @@ def stored_forecasts(db: Path) -> list[dict[str, object]]:
         raise InputError(
             f"there is no {db}", expected="a results file", remedy="store a forecast with `forecast predict --save`"
         )
-    rows = Store(db).forecasts()
-    for row in rows:
-        truth, point, lo, hi = (row.get(name) for name in ("truth", "point", "lo", "hi"))
-        known = isinstance(truth, float) and isinstance(point, float) and isinstance(lo, float) and isinstance(hi, float)
-        row["error"] = point - truth if known else None  # type: ignore[operator]  # `known` says that both are numbers
-        row["inside"] = lo <= truth <= hi if known else None  # type: ignore[operator]
-    return rows
+    # Here `error` has always been the signed one; in the view it is the absolute one.
+    return [{**row, "error": row["signed_error"]} for row in Store(db).forecasts()]
 
 
 def read_targets(path: Path) -> list[Target]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import numpy as np
 
 from forecast.api.predict import Prediction, predict_ladders
 from forecast.core.errors import InputError, NotForecastableError
@@ -18,21 +15,17 @@ from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.scale import check_scale
 from forecast.core.whole_files import replacing
-from forecast.forecasting.preparation import choose_metric
+from forecast.forecasting.reach import Reach, reach_of
 from forecast.forecasting.request import ForecastRequest
 from forecast.observations.ladders import FamilyLadders, Wanted, load_families
 from forecast.observations.questions import Question
 from forecast.report.forecast_figure import draw_forecast
 from forecast.report.page import ReportContent, Section, render_page
 from forecast.store import Store
+from forecast.store.named_queries import PROVENANCE
 
 DEFAULT_FACTORS = (10.0, 100.0)
 """Targets when none is named: so many times the largest run's compute."""
-
-_PROVENANCE = """
-    SELECT family, task, num_fewshot AS shots, source, definition, count(DISTINCT model) AS models, count(*) AS checkpoints
-    FROM observations GROUP BY ALL ORDER BY ALL
-"""
 
 
 def write_report(
@@ -89,7 +82,7 @@ def write_report(
         version=version("capability-forecast"),
         database=db.name,
         sections=tuple(sections),
-        provenance=tuple(row for batch in Store(db).query(_PROVENANCE) for row in batch.to_pylist()),
+        provenance=tuple(Store(db).rows(PROVENANCE)),
     )
     _write(content, out)
     return len(sections)
@@ -106,37 +99,24 @@ def _write(content: ReportContent, out: Path) -> None:
 def _sections(found: FamilyLadders, flops: Sequence[float], request: ForecastRequest, progress: Progress) -> list[Section]:
     """One section per task of a family; they share the scale of their intervals, as in `predict`."""
     ladders, siblings = found.ladders, found.siblings
-    largest = {ladder.task: _largest(ladder) for ladder in ladders}
-    ahead = [
-        Question(ladder=ladder, targets=_targets(float(ladder.flops[row]), flops))
-        for ladder in ladders
-        if (row := largest[ladder.task]) is not None
-    ]
-    check = [
-        Question(ladder=ladder, holdout=ladder.model[row])
-        for ladder in ladders
-        if (row := largest[ladder.task]) is not None and len(set(ladder.model)) > 3
-    ]
+    reaches = {ladder.task: reach_of(ladder) for ladder in ladders}
+    known = [(ladder, reach) for ladder in ladders if (reach := reaches[ladder.task]).largest_model is not None]
+    ahead = [Question(ladder=ladder, targets=_targets(reach.max_flops, flops)) for ladder, reach in known]
+    check = [Question(ladder=ladder, holdout=reach.largest_model) for ladder, reach in known if len(set(ladder.model)) > 3]
     forecasts, failed = predict_ladders(ahead, request, siblings=siblings, progress=progress)
     checks, _ = predict_ladders(check, request, siblings=siblings, progress=progress)
     unknown = NotForecastableError("no checkpoint has both known training FLOPs and an accuracy")
-    reasons = failed | {task: unknown for task, row in largest.items() if row is None}
+    reasons = failed | {task: unknown for task, reach in reaches.items() if reach.largest_model is None}
     return [
         _section(
             ladder,
-            largest[ladder.task],
+            reaches[ladder.task],
             [entry for entry in forecasts if entry.forecast.task == ladder.task],
             next((entry.forecast for entry in checks if entry.forecast.task == ladder.task), None),
             reasons.get(ladder.task),
         )
         for ladder in ladders
     ]
-
-
-def _largest(ladder: Ladder) -> int | None:
-    """Row of the checkpoint with the most compute that has an accuracy."""
-    known = np.isfinite(ladder.flops) & (ladder.flops > 0) & np.isfinite(ladder.metrics[choose_metric(ladder, None)])
-    return int(np.argmax(np.where(known, ladder.flops, -np.inf))) if known.any() else None
 
 
 def _targets(top: float, flops: Sequence[float]) -> list[Target]:
@@ -147,21 +127,19 @@ def _targets(top: float, flops: Sequence[float]) -> list[Target]:
 
 
 def _section(
-    ladder: Ladder, row: int | None, forecasts: Sequence[Prediction], check: Forecast | None, problem: Exception | None
+    ladder: Ladder, reach: Reach, forecasts: Sequence[Prediction], check: Forecast | None, problem: Exception | None
 ) -> Section:
-    metric = choose_metric(ladder, None)
-    known = np.isfinite(ladder.flops) & (ladder.flops > 0) & np.isfinite(ladder.metrics[metric])
     return Section(
         family=ladder.family,
         task=ladder.task,
         n_checkpoints=len(ladder),
         n_runs=len(set(ladder.model)),
-        min_flops=float(ladder.flops[known].min()) if known.any() else math.nan,
-        max_flops=float(ladder.flops[row]) if row is not None else math.nan,
+        min_flops=reach.min_flops,
+        max_flops=reach.max_flops,
         chance=ladder.chance,
-        largest_model=ladder.model[row] if row is not None else "",
-        largest_accuracy=float(ladder.metrics[metric][row]) if row is not None else None,
-        accuracy_metric=metric,
+        largest_model=reach.largest_model or "",
+        largest_accuracy=reach.largest_accuracy,
+        accuracy_metric=reach.metric,
         num_fewshot=ladder.num_fewshot,
         forecasts=tuple(entry.forecast for entry in forecasts),
         check=check,

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -22,6 +23,7 @@ from forecast.store.imports import Import
 from forecast.store.ladders import LadderQuery, StoredTask, read_ladders, read_stored_tasks
 from forecast.store.locking import rows_of
 from forecast.store.maintenance import StoreInfo
+from forecast.store.named_queries import NamedQuery
 from forecast.store.sessions import check_readable, is_stored, overlaid, reading, stored, stored_items, take_in, writing
 from forecast.store.spool import Spool
 from forecast.store.validation import check_shard, check_task
@@ -129,6 +131,21 @@ class Store:
             parameters = {} if run_ids is None else {"runs": list(run_ids)}
             connection.execute(f"FROM scores {wanted} ORDER BY family, flops, model, step, task, run_id", parameters)
             return rows_of(connection)
+
+    def rows(self, query: NamedQuery, **parameters: object) -> list[dict[str, Any]]:
+        """Return the answer to one of the program's own questions (`named_queries`), finished spooled results included."""
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            connection.execute(query.sql, parameters)
+            return rows_of(connection)
+
+    def check_readable(self) -> None:
+        """Check that this is a results file that can be read.
+
+        Raises:
+            StoreError: it is missing, damaged, of another program or of a newer one.
+        """
+        with reading(self.path, self._spool, timeout_s=self._timeout_s):
+            pass
 
     def query(self, sql: str, *, read: Sequence[Path] = (), as_text: bool = False) -> Iterator[pa.RecordBatch]:
         """Run one read-only query over everything finished and stream its result. It can write nothing.
