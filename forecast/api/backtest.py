@@ -14,13 +14,12 @@ from forecast.forecasting.backtesting import (
     LEVELS,
     BacktestRecord,
     MethodScore,
-    auroc,
     backtest_ladders,
     error_by_extrapolation,
     score_methods,
+    verdict_auroc,
 )
 from forecast.forecasting.preparation import choose_metric, prepare
-from forecast.forecasting.verdicts import LARGE_ERROR
 from forecast.observations.ladders import Wanted, load_ladders
 
 EDGES = np.array([1.0, 1.5, 2.5, 4.0, 7.0, 12.0, 25.0, 60.0, 200.0, 1e4])
@@ -71,16 +70,12 @@ def run_backtest(
         )
     tested = [ladder for ladder in ladders if ladder.task not in failed]
     prepared = {ladder.task: prepare(ladder, metric=choose_metric(ladder, metric)) for ladder in tested}
-    first = records[0].method
-    own = [record for record in records if record.method == first]
     return BacktestReport(
         records=records,
         scores=score_methods(records),
         skipped=skipped,
         warnings=[f"{task}: {text}" for task, entry in prepared.items() for text in entry.warnings],
-        verdict_auroc=auroc(
-            np.array([record.risk for record in own]), np.array([float(abs(record.error) > LARGE_ERROR) for record in own])
-        ),
+        verdict_auroc=verdict_auroc(records),
     )
 
 

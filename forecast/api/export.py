@@ -106,8 +106,9 @@ def _write_lmeval(store: Any, folder: Path) -> list[Path]:
 
 
 def _start_dates(store: Any) -> dict[str, str]:
-    query = "SELECT run_id, started_at FROM runs"
-    return {row["run_id"]: row["started_at"] for batch in store.query(query) for row in batch.to_pylist()}
+    from forecast.store.named_queries import RUN_STARTS
+
+    return {row["run_id"]: row["started_at"] for row in store.rows(RUN_STARTS)}
 
 
 def _lmeval_content(rows: Sequence[Mapping[str, Any]], dates: Mapping[str, str]) -> dict[str, Any]:

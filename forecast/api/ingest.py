@@ -134,7 +134,7 @@ def import_paths(
     exports = [path for path in paths if is_export(path)]
     if store.path.is_file():
         # A file of somebody else, or of a newer program, is refused before a long table is read.
-        list(store.query("SELECT 1"))
+        store.check_readable()
     with store.importing() as job:
         contents = _read_all([path for path in paths if path not in exports], job, described, notes, progress)
         refuse_other_answers(store, contents.runs)

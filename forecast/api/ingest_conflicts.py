@@ -62,11 +62,11 @@ def refuse_other_answers(store: Store, runs: Sequence[tuple[Path, ImportedRun]])
     """
     seen: dict[tuple[str, str, str, str], tuple[str, Path]] = {}
     if runs and store.path.is_file():
-        query = "SELECT checkpoint_id, task_id, dtype, backend, run_id FROM runs WHERE backend LIKE 'lm-eval:%' ORDER BY run_id"
-        for batch in store.query(query):
-            for row in batch.to_pylist():
-                key = (row["checkpoint_id"], row["task_id"], row["dtype"], row["backend"])
-                seen[key] = (row["run_id"], store.path)
+        from forecast.store.named_queries import IMPORTED_RUNS
+
+        for row in store.rows(IMPORTED_RUNS):
+            key = (row["checkpoint_id"], row["task_id"], row["dtype"], row["backend"])
+            seen[key] = (row["run_id"], store.path)
     for path, entry in runs:
         run = entry.run
         key = (run.checkpoint_id, run.task_id, run.dtype, run.backend)
@@ -128,8 +128,9 @@ def settle_aggregates(store: Store, files: Sequence[tuple[Path, Sequence[Observa
 def _stored(store: Store) -> list[_Stated]:
     if not store.path.is_file():
         return []
-    query = f"FROM current_imports WHERE source = '{SOURCE}'"
-    return [_stated(row, row["observation_id"]) for batch in store.query(query) for row in batch.to_pylist()]
+    from forecast.store.named_queries import IMPORTS_OF_SOURCE
+
+    return [_stated(row, row["observation_id"]) for row in store.rows(IMPORTS_OF_SOURCE, source=SOURCE)]
 
 
 _PLACE = ("family", "model", "revision", "step", "task", "num_fewshot", "definition")

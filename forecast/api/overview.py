@@ -92,9 +92,8 @@ def finished_runs(db: Path) -> list[ScoredRun]:
     if not db.exists():
         return []
     from forecast.store import Store
+    from forecast.store.named_queries import FINISHED_RUNS
 
-    query = "SELECT family, model, revision, step, task, num_fewshot FROM runs WHERE status = 'complete'"
-    rows = [row for batch in Store(db).query(query) for row in batch.to_pylist()]
     return [
         ScoredRun(
             family=str(row["family"]),
@@ -104,7 +103,7 @@ def finished_runs(db: Path) -> list[ScoredRun]:
             task=str(row["task"]),
             num_fewshot=int(row["num_fewshot"] or 0),
         )
-        for row in rows
+        for row in Store(db).rows(FINISHED_RUNS)
     ]
 
 

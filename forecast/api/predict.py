@@ -11,14 +11,16 @@ import numpy as np
 
 from forecast.core.errors import InputError, NotForecastableError, StoreError, UsageError
 from forecast.core.forecasts import Forecast, Target
+from forecast.core.nearest import require
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.scale import check_scale
 from forecast.core.user_files import read_user_text
-from forecast.forecasting.engine import Rehearsed, check_question, forecast_rehearsed, rehearse_ladder
-from forecast.forecasting.preparation import choose_metric
+from forecast.forecasting.engine import Rehearsed, forecast_rehearsed, rehearse_ladder
 from forecast.forecasting.provenance import code_version, data_hash
-from forecast.observations.ladders import Wanted, load_with_siblings, require
+from forecast.forecasting.request import AUTO, ForecastRequest
+from forecast.forecasting.targets import check_target
+from forecast.observations.ladders import Wanted, load_with_siblings
 from forecast.observations.questions import Question, Window, window_of, windows_beside
 
 
@@ -35,25 +37,17 @@ class Prediction:
 
 def predict_ladders(
     questions: Sequence[Question],
+    request: ForecastRequest = AUTO,
     *,
     siblings: Sequence[Ladder] = (),
-    method: str = "auto",
-    level: float = 0.9,
-    seed: int = 0,
-    metric: str | None = None,
-    recipe_shift: float = 0.0,
     progress: Progress | None = None,
 ) -> tuple[list[Prediction], dict[str, NotForecastableError]]:
     """Forecast several tasks of one family.
 
     Args:
         questions: one per task.
+        request: how.
         siblings: tasks of the family, asked or not, whose back-tests help to scale the intervals of the others.
-        method: `auto` or a method's name.
-        level: nominal coverage of the intervals.
-        seed: of everything random.
-        metric: accuracy metric; None takes that of the task's card, else the first measured.
-        recipe_shift: what another recipe may move the targets by (standard deviation, as a fraction).
         progress: where the bar goes; one unit per back-tested task.
 
     Returns:
@@ -63,67 +57,81 @@ def predict_ladders(
         UsageError: an unknown metric, or a method that the runs cannot carry.
     """
     progress = progress or SilentProgress()
+    ready, failed = _rehearse(questions, request, siblings, progress)
+    done = _rehearse_beside(list(ready.values()), request, progress)
+    found: list[Prediction] = []
+    with progress.stage("forecasting", len(ready), "tasks") as stage:
+        for task, entry in ready.items():
+            others = [done[window.key] for window in entry.beside]
+            elsewhere = [other for other in others if other is not None and other.evidence]
+            try:
+                made = _forecast(entry, elsewhere, request)
+                found += [_with_notes(one, _silent(len(others), len(elsewhere))) for one in made]
+            except NotForecastableError as error:
+                failed[task] = error
+            stage.advance()
+    return found, failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A question that can be answered."""
+
+    question: Question
+    targets: Sequence[Target]
+    own: Rehearsed
+    held: Ladder | None
+    beside: Sequence[Window]
+    """What may be seen of the family's other tasks."""
+
+
+def _rehearse(
+    questions: Sequence[Question], request: ForecastRequest, siblings: Sequence[Ladder], progress: Progress
+) -> tuple[dict[str, _Ready], dict[str, NotForecastableError]]:
+    """Back-test every task that is asked for."""
+    ready: dict[str, _Ready] = {}
     failed: dict[str, NotForecastableError] = {}
-    own: dict[str, Rehearsed] = {}
-    held: dict[str, Ladder | None] = {}
-    beside: dict[str, list[Window]] = {}
-    done: dict[object, Rehearsed | None] = {}
     with progress.stage("back-testing", len(questions), "tasks") as stage:
         for question in questions:
             task = question.ladder.task
             stage.describe(task)
             try:
-                fitted, targets, held[task] = question.split()
-                name = choose_metric(fitted, metric)
-                own[task] = rehearse_ladder(fitted, targets, method=method, seed=seed, metric=name)
+                fitted, targets, held = question.split()
+                own = rehearse_ladder(fitted, targets, request)
             except NotForecastableError as error:
                 failed[task] = error
             else:
-                beside[task] = windows_beside(question, fitted, targets, siblings)
-                if question.ladder.items is None:
-                    done[window_of(question.ladder, fitted, targets, question.holdout).key] = own[task]
+                beside = windows_beside(question, fitted, targets, siblings)
+                ready[task] = _Ready(question=question, targets=targets, own=own, held=held, beside=beside)
             stage.advance()
-    missing = {window.key: window for windows in beside.values() for window in windows if window.key not in done}
-    with progress.stage("back-testing beside", len(missing), "tasks") as stage:
-        for key, window in missing.items():
-            stage.describe(window.ladder.task)
-            done[key] = _rehearse_beside(window, method, metric, seed)
+    return ready, failed
+
+
+def _rehearse_beside(ready: Sequence[_Ready], request: ForecastRequest, progress: Progress) -> dict[object, Rehearsed | None]:
+    """Back-test the windows beside, each once; None where one cannot carry the method or too little of it may be seen."""
+    done: dict[object, Rehearsed | None] = {}
+    for entry in ready:
+        question = entry.question
+        if question.ladder.items is None:  # As a sibling it would be back-tested without items, too.
+            done[window_of(question.ladder, entry.own.ladder, entry.targets, question.holdout).key] = entry.own
+    windows = {window.key: window for entry in ready for window in entry.beside if window.key not in done}
+    with progress.stage("back-testing beside", len(windows), "tasks") as stage:
+        for key, window in windows.items():
+            ladder = window.ladder
+            stage.describe(ladder.task)
+            metric = request.metric if request.metric in ladder.metrics else None
+            try:
+                done[key] = rehearse_ladder(ladder, window.targets, replace(request, metric=metric))
+            except (NotForecastableError, UsageError):
+                done[key] = None
             stage.advance()
-    found: list[Prediction] = []
-    with progress.stage("forecasting", len(own), "tasks") as stage:
-        for question in questions:
-            task = question.ladder.task
-            if task in own:
-                others = [done[window.key] for window in beside[task]]
-                elsewhere = [other for other in others if other is not None and other.evidence]
-                try:
-                    made = _forecast(own[task], held[task], elsewhere, level, seed, recipe_shift)
-                    found += [_with_notes(entry, _silent(len(others), len(elsewhere))) for entry in made]
-                except NotForecastableError as error:
-                    failed[task] = error
-                stage.advance()
-    return found, failed
+    return done
 
 
-def _rehearse_beside(window: Window, method: str, metric: str | None, seed: int) -> Rehearsed | None:
-    """Back-test a sibling; None where it cannot carry the method or too little of it may be seen."""
-    ladder = window.ladder
-    try:
-        name = choose_metric(ladder, metric if metric in ladder.metrics else None)
-        return rehearse_ladder(ladder, window.targets, method=method, seed=seed, metric=name)
-    except (NotForecastableError, UsageError):
-        return None
-
-
-def _forecast(
-    own: Rehearsed, held: Ladder | None, elsewhere: Sequence[Rehearsed], level: float, seed: int, recipe_shift: float
-) -> list[Prediction]:
-    fitted = own.ladder
-    made = forecast_rehearsed(
-        own, level=level, seed=seed, recipe_shift=recipe_shift, elsewhere=[other.evidence for other in elsewhere]
-    )
+def _forecast(entry: _Ready, elsewhere: Sequence[Rehearsed], request: ForecastRequest) -> list[Prediction]:
+    own, held, fitted = entry.own, entry.held, entry.own.ladder
     found = []
-    for forecast in made:
+    for forecast in forecast_rehearsed(own, request, elsewhere=[other.evidence for other in elsewhere]):
         truth: float | None = None
         notes: tuple[str, ...] = ()
         if held is not None and forecast.target.name == held.model[0]:
@@ -154,20 +162,11 @@ def _with_notes(entry: Prediction, notes: tuple[str, ...]) -> Prediction:
 
 
 def predict_ladder(
-    ladder: Ladder,
-    targets: Sequence[Target],
-    *,
-    holdout: str | None = None,
-    method: str = "auto",
-    level: float = 0.9,
-    seed: int = 0,
-    metric: str | None = None,
-    fit_max_flops: float | None = None,
-    recipe_shift: float = 0.0,
+    ladder: Ladder, targets: Sequence[Target], request: ForecastRequest = AUTO, *, holdout: str | None = None
 ) -> list[Prediction]:
     """Forecast the targets, or the held-out run, of one ladder by itself; errors as for `predict`."""
-    question = Question(ladder=ladder, targets=targets, holdout=holdout, fit_max_flops=fit_max_flops)
-    found, failed = predict_ladders([question], method=method, level=level, seed=seed, metric=metric, recipe_shift=recipe_shift)
+    question = Question(ladder=ladder, targets=targets, holdout=holdout, fit_max_flops=request.fit_max_flops)
+    found, failed = predict_ladders([question], request)
     for reason in failed.values():
         raise reason
     return found
@@ -191,22 +190,49 @@ def predict(
     progress: Progress | None = None,
     on_failure: Callable[[str, NotForecastableError], None] | None = None,
 ) -> list[Prediction]:
+    """Forecast several targets on several tasks: `answer`, with a request's fields (`ForecastRequest`) as keywords."""
+    request = ForecastRequest(
+        method=method,
+        level=level,
+        seed=seed,
+        metric=metric,
+        num_fewshot=num_fewshot,
+        chance=chance,
+        fit_max_flops=fit_max_flops,
+        recipe_shift=recipe_shift,
+    )
+    return answer(
+        source,
+        request,
+        tasks=tasks,
+        family=family,
+        targets=targets,
+        holdout=holdout,
+        progress=progress,
+        on_failure=on_failure,
+    )
+
+
+def answer(
+    source: Path,
+    request: ForecastRequest = AUTO,
+    *,
+    tasks: Sequence[str] | None,
+    family: str | None = None,
+    targets: Sequence[Target] = (),
+    holdout: str | None = None,
+    progress: Progress | None = None,
+    on_failure: Callable[[str, NotForecastableError], None] | None = None,
+) -> list[Prediction]:
     """Forecast several targets on several tasks from what is stored.
 
     Args:
         source: results file (DuckDB) or table of observations (CSV, Parquet).
+        request: how.
         tasks: benchmarks; None takes all.
         family: may be None when the source holds one family only.
         targets: models to forecast.
         holdout: a stored run to forecast from all others; its rows are never fitted.
-        method: `auto` or a method's name.
-        level: nominal coverage of the intervals.
-        seed: of everything random.
-        metric: accuracy metric; None takes that of the task's card, else the first measured.
-        num_fewshot: shots, where a task was measured with several; None takes the card's, else those of most runs.
-        chance: accuracy of guessing on the named tasks; None takes the data's, else the card's.
-        fit_max_flops: fit on checkpoints of at most so much compute.
-        recipe_shift: what another recipe may move the target by (standard deviation, as a fraction).
         progress: where bars and notices go.
         on_failure: told of each task that cannot be forecast while others can; without it the first such task is raised.
 
@@ -217,23 +243,16 @@ def predict(
     progress = progress or SilentProgress()
     if holdout is None and not targets:
         raise UsageError("nothing to forecast", expected="--flops, --params with --tokens, --holdout MODEL or --targets FILE")
-    if fit_max_flops is not None:
-        check_scale("--fit-max-flops", flops=fit_max_flops)
-    check_question(targets, method=method, level=level, recipe_shift=recipe_shift)
-    wanted = Wanted(tasks=tasks, family=family, num_fewshot=num_fewshot, chance=chance)
+    for target in targets:
+        check_target(target)
+    wanted = Wanted(tasks=tasks, family=family, num_fewshot=request.num_fewshot, chance=request.chance)
     ladders, siblings = load_with_siblings(source, wanted, progress=progress)
     if holdout is not None:
         require("model", [holdout], {name for ladder in ladders for name in ladder.model})
-    found, failed = predict_ladders(
-        [Question(ladder=ladder, targets=targets, holdout=holdout, fit_max_flops=fit_max_flops) for ladder in ladders],
-        siblings=siblings,
-        method=method,
-        level=level,
-        seed=seed,
-        metric=metric,
-        recipe_shift=recipe_shift,
-        progress=progress,
-    )
+    questions = [
+        Question(ladder=ladder, targets=targets, holdout=holdout, fit_max_flops=request.fit_max_flops) for ladder in ladders
+    ]
+    found, failed = predict_ladders(questions, request, siblings=siblings, progress=progress)
     for task, reason in failed.items():
         if not found or on_failure is None:
             raise reason
@@ -254,7 +273,7 @@ def check_saving(db: Path) -> None:
         if not os.access(path, os.W_OK):
             raise StoreError(f"{path} cannot be written", expected="a results file of your own", remedy="choose another --db")
     if db.exists():
-        next(Store(db).query("SELECT 1"), None)
+        Store(db).check_readable()
 
 
 def save_predictions(found: Sequence[Prediction], db: Path) -> list[str]:
@@ -273,7 +292,7 @@ def save_predictions(found: Sequence[Prediction], db: Path) -> list[str]:
 
 
 def stored_forecasts(db: Path) -> list[dict[str, object]]:
-    """Return all stored forecasts, oldest first, each with its truth, error and whether the interval held, once known.
+    """Return all stored forecasts, oldest first, each with its truth, its errors and whether the interval held, once known.
 
     Raises:
         InputError: there is no such file.
@@ -284,13 +303,8 @@ def stored_forecasts(db: Path) -> list[dict[str, object]]:
         raise InputError(
             f"there is no {db}", expected="a results file", remedy="store a forecast with `forecast predict --save`"
         )
-    rows = Store(db).forecasts()
-    for row in rows:
-        truth, point, lo, hi = (row.get(name) for name in ("truth", "point", "lo", "hi"))
-        known = isinstance(truth, float) and isinstance(point, float) and isinstance(lo, float) and isinstance(hi, float)
-        row["error"] = point - truth if known else None  # type: ignore[operator]  # `known` says that both are numbers
-        row["inside"] = lo <= truth <= hi if known else None  # type: ignore[operator]
-    return rows
+    # Here `error` has always been the signed one; in the view it is the absolute one.
+    return [{**row, "error": row["signed_error"]} for row in Store(db).forecasts()]
 
 
 def read_targets(path: Path) -> list[Target]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from forecast.catalog.located import Field, nearest, read_located
+from forecast.catalog.located import Field, read_located
 from forecast.core.errors import UsageError
 from forecast.core.metrics import ACCURACY_METRICS, NLL_METRICS
+from forecast.core.nearest import suggest
 from forecast.core.resources import data_folder
 
 
@@ -141,7 +142,7 @@ def load_benchmark(name: str) -> BenchmarkCard:
         raise UsageError(
             f"no card for task '{name}'",
             expected="a card in tasks/ (any lm-eval task can be evaluated without one)",
-            remedy=nearest(name, known, kind="card"),
+            remedy=suggest(name, known, kind="card"),
         )
     return _read_shipped(found)
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from forecast.catalog.family_records import Fact, FamilyCard, ModelCard, RevisionCard
-from forecast.catalog.located import Field, nearest, plain_mapping, read_located
+from forecast.catalog.located import Field, plain_mapping, read_located
 from forecast.catalog.revision_blocks import read_fact, read_revision_facts, read_revisions
 from forecast.core.errors import InputError, UsageError
+from forecast.core.nearest import suggest
 from forecast.core.resources import data_folder
 from forecast.core.scale import scale_fault
 from forecast.core.units import FlopsConvention
@@ -158,7 +159,7 @@ def load_family(name: str) -> FamilyCard:
     by_lower = {entry.lower().replace("_", "-"): entry for entry in known}
     found = by_lower.get(name.lower().replace("_", "-"))
     if found is None:
-        raise UsageError(f"unknown family '{name}'", expected="a card in models/", remedy=nearest(name, known, kind="family"))
+        raise UsageError(f"unknown family '{name}'", expected="a card in models/", remedy=suggest(name, known, kind="family"))
     return read_family(data_folder("models") / f"{found}.yaml")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from forecast.core.errors import InputError
+from forecast.core.nearest import did_you_mean
 from forecast.core.user_files import read_user_text
 
 
@@ -42,9 +42,8 @@ class Field:
         known = [*required, *optional]
         for key, entry in self.value.items():
             if key not in known:
-                close = difflib.get_close_matches(key, known, n=1)
-                remedy = f"did you mean '{close[0]}'?" if close else ""
-                raise entry.error("has no meaning here", expected="one of " + ", ".join(sorted(known)), remedy=remedy)
+                expected = "one of " + ", ".join(sorted(known))
+                raise entry.error("has no meaning here", expected=expected, remedy=did_you_mean(key, known))
         for key in required:
             if key not in self.value:
                 raise self.error(f"lacks '{key}'", expected="the fields " + ", ".join(required))
@@ -164,22 +163,6 @@ def _locate(loader: yaml.SafeLoader, node: yaml.Node, path: Path, name: str) -> 
         scalar = loader.construct_object(node)
         value = scalar if isinstance(scalar, str | int | float | bool) or scalar is None else str(scalar)
     return Field(file=path, line=line, name=name, value=value)
-
-
-def nearest(name: str, known: Collection[str], *, kind: str) -> str:
-    """Return the remedy for an unknown name: the nearest ones, or the whole list where it is short.
-
-    >>> nearest("pithia", ["pythia", "olmo2"], kind="family")
-    "did you mean 'pythia'?"
-    >>> nearest("zzz", ["pythia", "olmo2"], kind="family")
-    'each family: olmo2, pythia'
-    """
-    lowered = {entry.lower(): entry for entry in known}
-    close = difflib.get_close_matches(name.lower(), lowered, n=2, cutoff=0.55)
-    if close:
-        return "did you mean " + " or ".join(f"'{lowered[entry]}'" for entry in close) + "?"
-    shown = sorted(known)
-    return f"each {kind}: " + ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "")
 
 
 def plain_mapping(field: Field) -> Mapping[str, object]:

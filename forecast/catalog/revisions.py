@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 
 from forecast.catalog.families import ModelCard, RevisionCard
-from forecast.catalog.located import nearest
 from forecast.core.errors import UsageError
+from forecast.core.nearest import suggest
 
 FINAL = "final"
 ALL = "all"
@@ -104,7 +104,7 @@ def _named(model: ModelCard, token: str) -> RevisionCard:
         raise UsageError(f"'{model.name}' has no step {token}", expected=_steps_shown(model), remedy=f"nearest is {near}")
     names = [revision.name for revision in model.revisions]
     known = [FINAL, ALL, *names]
-    hint = nearest(token, known, kind="revision") if len(names) < 10 or token not in known else ""
+    hint = suggest(token, known, kind="revision") if len(names) < 10 or token not in known else ""
     raise UsageError(f"'{model.name}' has no revision '{token}'", expected=_EXPECTED, remedy=hint)
 
 

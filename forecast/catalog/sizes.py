@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from forecast.catalog.families import ModelCard
-from forecast.catalog.located import nearest
 from forecast.core.errors import UsageError
+from forecast.core.nearest import suggest
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([kmbt]?)", re.IGNORECASE)
 _FACTOR = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
@@ -72,7 +72,7 @@ def _size_hint(token: str, labels: Sequence[str]) -> str:
     if number and numeric:
         near = sorted(numeric, key=lambda entry: abs(entry[1] / number - 1.0))[:1]
         return f"did you mean '{near[0][0]}'? Sizes: " + ", ".join(labels)
-    return nearest(token, labels, kind="size")
+    return suggest(token, labels, kind="size")
 
 
 def _in_range(models: Sequence[ModelCard], token: str, family: str) -> list[ModelCard]:
@@ -99,6 +99,6 @@ def _bound(models: Sequence[ModelCard], text: str, family: str) -> float:
     if number is None:
         labels = list(dict.fromkeys(model.size for model in models))
         raise UsageError(
-            f"'{text}' is no size of '{family}' and no number", expected="e.g. 70m", remedy=nearest(text, labels, kind="size")
+            f"'{text}' is no size of '{family}' and no number", expected="e.g. 70m", remedy=suggest(text, labels, kind="size")
         )
     return number

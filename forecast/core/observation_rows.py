@@ -58,6 +58,10 @@ class ObservationRow:
     definition: str = ""
     """What sets this measurement apart from another of the same name (items, precision, scorer); never mixed."""
     metadata: Metadata = field(default_factory=dict)
+    run_id: str | None = None
+    """The evaluation that it was computed from; None for a row that has no items."""
+    item_limit: int | None = None
+    """Items that the evaluation was limited to."""
 
 
 def to_ladders(rows: Iterable[ObservationRow], *, notice: Notice | None = None) -> list[Ladder]:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from forecast.catalog.located import nearest
 from forecast.catalog.requests import override
 from forecast.core.errors import ForecastError, InputError
+from forecast.core.nearest import suggest
 from forecast.core.records import CheckpointRequest
 from forecast.core.scale import check_scale
 from forecast.core.units import FlopsConvention
@@ -48,7 +48,7 @@ def read_checkpoints(path: Path) -> list[CheckpointRequest]:
         raise InputError(
             f"{path} has the column '{unknown[0]}'" if unknown else f"{path} has no column 'model'",
             expected="the columns model and any of " + ", ".join(COLUMNS[1:]),
-            remedy=nearest(unknown[0], COLUMNS, kind="column") if unknown else "",
+            remedy=suggest(unknown[0], COLUMNS, kind="column") if unknown else "",
         )
     requests: list[CheckpointRequest] = []
     lines: dict[tuple[str, str], int] = {}

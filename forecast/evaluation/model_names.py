@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from forecast.catalog.families import ModelCard, family_names, load_families
-from forecast.catalog.located import nearest
 from forecast.catalog.requests import request_of
 from forecast.catalog.revisions import choose_revisions, final_revision
 from forecast.core.errors import InputError, UsageError
 from forecast.core.failures import say_failure
+from forecast.core.nearest import suggest
 from forecast.core.records import CheckpointRequest
 
 BACKEND_SOURCE = "lm-eval:"
@@ -115,7 +115,7 @@ def _default_revision(model: ModelCard, *, by_hub_id: bool) -> str:
 def _unknown_model(name: str, revision: str) -> CheckpointRequest:
     if "/" not in name:
         known = [model.name for card in load_families() for model in card.models]
-        hint = nearest(name, [*known, *family_names()], kind="model")
+        hint = suggest(name, [*known, *family_names()], kind="model")
         if name in family_names():
             raise UsageError(f"'{name}' is a family", expected="one model", remedy=f"use --family {name}")
         if hint.startswith("did you mean"):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from forecast.catalog.checkpoint_folders import as_models, find_checkpoints
 from forecast.catalog.families import FamilyCard, load_family
-from forecast.catalog.located import nearest
 from forecast.catalog.requests import override, request_of, request_of_note
 from forecast.catalog.revisions import choose_revisions
 from forecast.catalog.sizes import choose_models
 from forecast.core.errors import InputError, UsageError
+from forecast.core.nearest import suggest
 from forecast.core.records import CheckpointRequest
 from forecast.core.scale import check_scale
 from forecast.evaluation.checkpoint_table import read_checkpoints
@@ -144,7 +144,7 @@ def _select_family(card: FamilyCard, sizes: str, revisions: str, subset: str, ch
         parts = list(dict.fromkeys(model.subset for model in card.models if model.subset))
         candidates = tuple(model for model in card.models if model.subset.lower() == subset.lower())
         if not candidates:
-            remedy = nearest(subset, parts, kind="subset") if parts else "leave --subset out"
+            remedy = suggest(subset, parts, kind="subset") if parts else "leave --subset out"
             raise UsageError(f"family '{card.name}' has no subset '{subset}'", remedy=remedy)
     chosen = choose_models(candidates, sizes, family=card.name)
     return [request_of(card, model, entry) for model in chosen for entry in choose_revisions(model, revisions)]

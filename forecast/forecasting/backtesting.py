@@ -18,7 +18,7 @@ from forecast.forecasting.registry import all_methods, get_method
 from forecast.forecasting.rehearsal import Rehearsal, rehearse
 from forecast.forecasting.rolling_origin import SAME_COMPUTE, Origin, distance, points_of, rolling_origins
 from forecast.forecasting.sample import Points, Sample
-from forecast.forecasting.verdicts import judge
+from forecast.forecasting.verdicts import LARGE_ERROR, judge
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 ORIGINS = 6
@@ -284,6 +284,16 @@ def error_by_extrapolation(records: Sequence[BacktestRecord], edges: FloatArray)
         slot = np.digitize(factor, edges)
         result[name] = np.array([error[slot == i].mean() if (slot == i).any() else np.nan for i in range(1, len(edges))])
     return result
+
+
+def verdict_auroc(records: Sequence[BacktestRecord]) -> float:
+    """How well the risk of the first method, `auto` unless others are named, ranks its errors above five points.
+
+    NaN when no error is that large, or all are.
+    """
+    own = [record for record in records if record.method == records[0].method]
+    wrong = np.array([float(abs(record.error) > LARGE_ERROR) for record in own])
+    return auroc(np.array([record.risk for record in own]), wrong)
 
 
 def auroc(risk: FloatArray, wrong: FloatArray) -> float:

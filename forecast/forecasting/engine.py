@@ -17,8 +17,9 @@ from forecast.forecasting.predictive import Predictive, predict_points, quantile
 from forecast.forecasting.preparation import Prepared, choose_metric, prepare
 from forecast.forecasting.registry import get_method
 from forecast.forecasting.rehearsal import Rehearsal, rehearse
+from forecast.forecasting.request import AUTO, ForecastRequest
 from forecast.forecasting.rolling_origin import distance
-from forecast.forecasting.targets import check_target, complete_target, target_points
+from forecast.forecasting.targets import complete_target, target_points
 from forecast.forecasting.verdicts import judge
 
 REPLICATES = 64
@@ -44,18 +45,16 @@ class Rehearsed:
         return self.rehearsal.evidence
 
 
-def rehearse_ladder(
-    ladder: Ladder, targets: Sequence[Target], *, method: str = "auto", seed: int = 0, metric: str | None = None
-) -> Rehearsed:
-    """Prepare a ladder and back-test the method inside its own runs; arguments and errors as for `forecast_ladder`."""
-    check_question(targets, method=method)
-    prepared = prepare(ladder, metric=choose_metric(ladder, metric))
+def rehearse_ladder(ladder: Ladder, targets: Sequence[Target], request: ForecastRequest = AUTO) -> Rehearsed:
+    """Prepare a ladder and back-test the method inside its own runs; errors as for `forecast_ladder`."""
+    method = request.method
+    prepared = prepare(ladder, metric=choose_metric(ladder, request.metric))
     names = member_names(prepared.sample, method)
     if method != "auto" and (reason := get_method(method).missing(prepared.sample)) is not None:
         raise UsageError(f"method '{method}' cannot be used here: {reason}", remedy="choose another method, or auto")
     completed = [complete_target(target, ladder) for target in targets]
     points = target_points([target for target, _ in completed])
-    rehearsal = rehearse(prepared.sample, names, points, np.random.default_rng(seed))
+    rehearsal = rehearse(prepared.sample, names, points, np.random.default_rng(request.seed))
     return Rehearsed(ladder=ladder, prepared=prepared, method=method, names=names, targets=completed, rehearsal=rehearsal)
 
 
@@ -85,26 +84,18 @@ def forecast_ladder(
         UsageError: unknown method or metric, a level outside (0, 1), or a target that states too little.
         NotForecastableError: too few usable runs.
     """
-    check_question(targets, method=method, level=level, recipe_shift=recipe_shift)
-    rehearsed = rehearse_ladder(ladder, targets, method=method, seed=seed, metric=metric)
-    return forecast_rehearsed(rehearsed, level=level, seed=seed, recipe_shift=recipe_shift)
+    request = ForecastRequest(method=method, level=level, seed=seed, metric=metric, recipe_shift=recipe_shift)
+    return forecast_rehearsed(rehearse_ladder(ladder, targets, request), request)
 
 
 def forecast_rehearsed(
-    rehearsed: Rehearsed,
-    *,
-    level: float = 0.9,
-    seed: int = 0,
-    recipe_shift: float = 0.0,
-    elsewhere: Sequence[Sequence[Evidence]] = (),
+    rehearsed: Rehearsed, request: ForecastRequest = AUTO, *, elsewhere: Sequence[Sequence[Evidence]] = ()
 ) -> list[Forecast]:
     """As `forecast_ladder`, from a rehearsed ladder.
 
     Args:
         rehearsed: the ladder with its back-tests.
-        level: nominal coverage of the intervals, between 0 and 1.
-        seed: of everything random.
-        recipe_shift: as there.
+        request: the level, the seed and the recipe's shift.
         elsewhere: evidence of the family's other tasks, which share the scale of the interval's model part.
 
     Raises:
@@ -117,7 +108,7 @@ def forecast_rehearsed(
         points,
         rehearsed.names,
         replicates=REPLICATES,
-        rng=np.random.default_rng([seed, 1]),
+        rng=np.random.default_rng([request.seed, 1]),
         rehearsal=rehearsed.rehearsal,
         elsewhere=elsewhere,
     )
@@ -130,27 +121,12 @@ def forecast_rehearsed(
             f"method '{rehearsed.method}' needs parameters and tokens of every target",
             remedy="give --params and --tokens, or use auto",
         )
-    return [_one(rehearsed, predictive, k, level, recipe_shift) for k in range(len(rehearsed.targets))]
+    return [_one(rehearsed, predictive, k, request) for k in range(len(rehearsed.targets))]
 
 
-def check_question(targets: Sequence[Target], *, method: str, level: float = 0.9, recipe_shift: float = 0.0) -> None:
-    """Check what can be checked before any data are read.
-
-    Raises:
-        UsageError: unknown method, a level outside (0, 1), a negative recipe shift, or a target that states too little.
-    """
-    if not 0.0 < level < 1.0:
-        raise UsageError(f"level is {level}", expected="a number between 0 and 1, e.g. 0.9")
-    if not 0.0 <= recipe_shift < 1.0:
-        raise UsageError(f"recipe shift is {recipe_shift}", expected="a fraction of at least 0, e.g. 0.02 for two points")
-    if method != "auto":
-        get_method(method)
-    for target in targets:
-        check_target(target)
-
-
-def _one(rehearsed: Rehearsed, predictive: Predictive, k: int, level: float, recipe_shift: float) -> Forecast:
+def _one(rehearsed: Rehearsed, predictive: Predictive, k: int, request: ForecastRequest) -> Forecast:
     prepared, ladder = rehearsed.prepared, rehearsed.ladder
+    level, recipe_shift = request.level, request.recipe_shift
     target, notes = rehearsed.targets[k]
     points = target_points([target])
     point = predictive.point[[k]]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from functools import cache
 
 from forecast.core.errors import UsageError
+from forecast.core.nearest import did_you_mean
 from forecast.forecasting import methods
 from forecast.forecasting.method import Method
 
@@ -33,9 +33,7 @@ def get_method(name: str) -> Method:
     """
     known = all_methods()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
         raise UsageError(
-            f"unknown method '{name}'" + (f" (did you mean '{near[0]}'?)" if near else ""),
-            expected="auto or one of " + ", ".join(known),
+            f"unknown method '{name}'", expected="auto or one of " + ", ".join(known), remedy=did_you_mean(name, known)
         )
     return known[name]

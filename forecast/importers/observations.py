@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.core.errors import InputError
+from forecast.core.nearest import did_you_mean
 from forecast.core.observation_rows import Notice, ObservationRow, to_ladders
 from forecast.core.progress import Progress
 from forecast.importers.observation_cells import read_rows
@@ -143,8 +143,8 @@ def _check_header(table: Table) -> None:
 
 
 def _with_hint(name: str) -> str:
-    close = difflib.get_close_matches(name.lower(), sorted(KNOWN_COLUMNS), n=1, cutoff=0.8)
-    return f"{name} (did you mean {close[0]}?)" if close else name
+    hint = did_you_mean(name, sorted(KNOWN_COLUMNS), count=1, cutoff=0.8)
+    return f"{name} ({hint})" if hint else name
 
 
 def _read_block(table: Table, block: Block, unknown: Sequence[str], source: str) -> pa.RecordBatch:

@@ -1,30 +1,22 @@
-"""Which ladders a forecast or a back-test reads: the tasks that are asked for, and those of the family beside them."""
+"""The one way from a source to the ladders that are meant: family, tasks, groups, shots, definition, measures."""
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from forecast.catalog.task_facts import card_of, same_task, stated_shots
-from forecast.core.errors import InputError, NotForecastableError, UsageError
-from forecast.core.metrics import ACCURACY_METRICS
+from forecast.catalog.task_facts import same_task, stated_shots
+from forecast.core.errors import ForecastError, NotForecastableError, UsageError
+from forecast.core.ladder_choice import ChosenLadder, ShotsRule
+from forecast.core.nearest import listed, require
+from forecast.core.observation_rows import Notice
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
-from forecast.importers.tables import is_table
 from forecast.observations.measures import by_rule, check_chance, choose_shots
-from forecast.observations.task_groups import asked_shots, members_of, stored_members, stored_tasks, union_of
-
-if TYPE_CHECKING:
-    from forecast.store.ladders import ShotsRule
-
-MOST_SIBLINGS = 17
-"""Tasks of a family that share the scale of their intervals: more say nothing new and take time."""
+from forecast.observations.siblings import choose_siblings, undecided
+from forecast.observations.sources import Measured, Source, open_source
+from forecast.observations.task_groups import asked_shots, members_of, union_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +30,8 @@ class Wanted:
     num_fewshot: int | None = None
     chance: float | None = None
     """The accuracy of guessing."""
+    where: Mapping[str, str] = field(default_factory=dict)
+    """Column -> value that a table's rows must have."""
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is read."""
@@ -46,251 +40,255 @@ class Wanted:
             raise UsageError("--chance without a task", expected="the tasks that have this chance level, in --task")
 
 
-def load_ladders(source: Path, wanted: Wanted, *, with_items: bool = False, progress: Progress | None = None) -> list[Ladder]:
-    """Read the ladders that are meant: from a results file, or from a CSV or Parquet table of observations.
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The answer to one task that is asked for."""
 
-    Accuracy, shots and chance are chosen by `measures`; of several definitions that with the most runs is taken. What was
-    chosen or left out stands in each ladder's notes.
+    ladder: Ladder
+    """The task's own ladder or its group's union, with its measures chosen."""
+    members: Sequence[ChosenLadder]
+    """The stored tasks behind it, with their rows."""
+    measure_notes: tuple[str, ...]
+    """Of the ladder's notes those on chance, which concern accuracies only."""
+
+    @property
+    def reading_notes(self) -> list[str]:
+        """Notes on what was left out or chosen, whatever is made of the rows."""
+        return [note for note in self.ladder.notes if note not in self.measure_notes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyLadders:
+    """What was asked for of one family, and the tasks beside."""
+
+    asked: Sequence[Chosen]
+    siblings: Sequence[Ladder] = ()
+    failed: Mapping[str, ForecastError] = field(default_factory=dict)
+    """Tasks that cannot be read, and why; only where one failure does not count against the others."""
+
+    @property
+    def ladders(self) -> list[Ladder]:
+        """The ladders that were asked for."""
+        return [entry.ladder for entry in self.asked]
+
+
+def load_ladders(path: Path, wanted: Wanted, *, with_items: bool = False, progress: Progress | None = None) -> list[Ladder]:
+    """Read the ladders that are meant, those with accuracies: from a results file, or from a table of observations.
+
+    Accuracy, shots and chance are chosen by `measures`; of several definitions that with the most checkpoints is taken. What
+    was chosen or left out stands in each ladder's notes.
 
     Raises:
         InputError: there is no such file.
         NotForecastableError: it holds no results.
         UsageError: unknown task or family, with the nearest names; or several families and none was named.
     """
-    found, stored = _read(source, wanted, with_items, progress or SilentProgress())
-    return _choose(source, found, stored, wanted)
+    source = open_source(path, notice=(progress or SilentProgress()).notice, where=wanted.where)
+    return choose(source, wanted, accuracies=True, with_items=with_items).ladders
 
 
-def load_with_siblings(source: Path, wanted: Wanted, *, progress: Progress | None = None) -> tuple[list[Ladder], list[Ladder]]:
+def load_with_siblings(path: Path, wanted: Wanted, *, progress: Progress | None = None) -> tuple[list[Ladder], list[Ladder]]:
     """As `load_ladders` with items, and besides up to 17 tasks of the family, the same whichever tasks are asked for.
 
     Tasks that cannot be read, or not without a choice, are left out.
     """
-    found, stored = _read(source, wanted, True, progress or SilentProgress())
-    asked = _choose(source, found, stored, wanted)
-    own = {ladder.task: ladder for ladder in asked}
-    if not is_table(source):
-        undecided = _undecided(_stored_shots(source, asked[0].family, wanted.num_fewshot), own)
-        siblings = stored_siblings(source, asked[0].family, own, wanted.num_fewshot)
-        return [replace(ladder, notes=ladder.notes + undecided) for ladder in asked], siblings
-    ladders = [ladder for ladder in found if ladder.family == asked[0].family]
-    ladders = [ladder for ladder in ladders if wanted.num_fewshot in (None, ladder.num_fewshot)]
-    shots = [(ladder.task, ladder.num_fewshot) for ladder in ladders]
-    asked = [replace(ladder, notes=ladder.notes + _undecided(shots, own)) for ladder in asked]
-    own, names = {ladder.task: ladder for ladder in asked}, sibling_names(shots)
-    chosen = {name: by_rule(ladder) for name, ladder in _one_definition_each(ladders, dict.fromkeys(names)).items()} | own
-    return asked, [chosen[name] for name in names if _has_accuracy(chosen[name])]
+    source = open_source(path, notice=(progress or SilentProgress()).notice, where=wanted.where)
+    found = choose(source, wanted, accuracies=True, with_items=True, siblings=True)
+    return found.ladders, list(found.siblings)
 
 
-def _choose(source: Path, ladders: Sequence[Ladder], stored: Collection[str], wanted: Wanted) -> list[Ladder]:
-    """Of what was read the ladders that are meant; `stored` names all tasks of the source."""
-    ladders = [ladder for ladder in ladders if _has_accuracy(ladder)]
-    stated = {wanted.num_fewshot, *(stated_shots(task) for task in wanted.tasks or ())} - {None}
-    if not ladders and stated:
-        raise UsageError(
-            f"no accuracies with {', '.join(map(str, stated))} shots on these tasks in {source}", remedy="leave the shots out"
-        )
-    if not ladders:
-        raise NotForecastableError(
-            f"no results to fit in {source}", expected="accuracies of several checkpoints", remedy="run `forecast eval` first"
-        )
-    if wanted.family is not None:
-        require("family", [wanted.family], {ladder.family for ladder in ladders})
-        ladders = [ladder for ladder in ladders if ladder.family == wanted.family]
-    known = sorted({ladder.task for ladder in ladders})
-    # Two spellings of one task are one question.
-    groups = {members_of(task, known, wanted.num_fewshot): task for task in reversed(wanted.tasks or known)}
-    groups = dict(reversed(groups.items()))
-    shots = {name: asked_shots(task, name, wanted.num_fewshot) for names, task in groups.items() for name in names}
-    require("task", list(shots), set(known))
-    ladders = [ladder for ladder in ladders if ladder.task in shots]
-    families = sorted({ladder.family for ladder in ladders})
-    if len(families) > 1:
-        raise UsageError(
-            f"{source} holds {len(families)} families on these tasks ({', '.join(families[:6])})",
-            remedy="name one with --family",
-        )
-    chosen = _one_definition_each(ladders, shots)
-    lacking = [name for name in shots if name not in chosen]
-    if lacking and (wanted.tasks is not None or not chosen):
-        counts = sorted({str(ladder.num_fewshot) for ladder in ladders if ladder.task in lacking})
-        raise UsageError(
-            f"{families[0]} has no results on {', '.join(lacking[:4])} with {shots[lacking[0]]} shots",
-            expected=f"shots that were measured: {', '.join(counts)}",
-        )
-    return [
-        _joined(task, [chosen[name] for name in names], wanted.chance, _said(task, names, stored, wanted.num_fewshot))
-        for names, task in groups.items()
-        if all(name in chosen for name in names)
+def load_families(path: Path, wanted: Wanted, families: Sequence[str] | None, *, notice: Notice) -> list[FamilyLadders]:
+    """As `load_with_siblings`, of several families; None means all.
+
+    A family without any of the tasks is passed over, and so is a task that cannot be read where others can, which is said.
+
+    Raises:
+        ForecastError: as `load_ladders`, where nothing can be read.
+    """
+    source = open_source(path, notice=notice, where=wanted.where)
+    measured = _usable(source, accuracies=True)
+    known = list(dict.fromkeys(entry.family for entry in measured))
+    require("family", families or (), known)
+    holders = _holding(measured, wanted, list(dict.fromkeys(families or known)))
+    found = [
+        _choose(source, measured, family, wanted, accuracies=True, with_items=True, siblings=True, lenient=True)
+        for family in holders
     ]
+    failed = {
+        f"{family}, {task}": error for family, part in zip(holders, found, strict=True) for task, error in part.failed.items()
+    }
+    found = [part for part in found if part.asked]
+    for note in dict.fromkeys(note for part in found for entry in part.asked for note in entry.reading_notes):
+        notice(note)
+    for name, reason in failed.items():
+        if not found:
+            raise reason
+        notice(f"{name} is left out: {reason}")
+    return found
 
 
-def _said(task: str, names: Sequence[str], stored: Collection[str], num_fewshot: int | None) -> str:
+def choose(
+    source: Source, wanted: Wanted, *, accuracies: bool, with_items: bool = False, siblings: bool = False
+) -> FamilyLadders:
+    """Return the ladders of one family that are meant; errors as for `load_ladders`.
+
+    Args:
+        source: an open source.
+        wanted: which ladders.
+        accuracies: whether measurements without any accuracy are out of the question.
+        with_items: whether the ladders asked for come with what was answered item by item.
+        siblings: whether other tasks of the family are read, too.
+    """
+    measured = _usable(source, accuracies=accuracies)
+    families = list(dict.fromkeys(entry.family for entry in measured))
+    if wanted.family is not None:
+        require("family", [wanted.family], families)
+        families = [wanted.family]
+    holding = _holding(measured, wanted, families)
+    if len(holding) > 1:
+        raise UsageError(
+            f"{source.path} holds {len(holding)} families on these tasks ({listed(holding)})", remedy="name one with --family"
+        )
+    return _choose(
+        source, measured, holding[0], wanted, accuracies=accuracies, with_items=with_items, siblings=siblings, lenient=False
+    )
+
+
+def _usable(source: Source, *, accuracies: bool) -> list[Measured]:
+    """What can be asked for at all."""
+    usable = [entry for entry in source.measured() if entry.has_accuracy or not accuracies]
+    if not usable:
+        kind = "accuracies" if accuracies else "results"
+        raise NotForecastableError(
+            f"there are no {kind} in {source.path}",
+            expected=f"{kind} of several checkpoints",
+            remedy="run `forecast eval` or `forecast import` first",
+        )
+    return usable
+
+
+def _holding(measured: Sequence[Measured], wanted: Wanted, families: Sequence[str]) -> list[str]:
+    """Families that were measured on any of the tasks.
+
+    Raises:
+        UsageError: some task is known of none of them.
+    """
+    known = {family: {entry.task for entry in measured if entry.family == family} for family in families}
+    if wanted.tasks is None:
+        return list(families)
+    holding: dict[str, None] = {}
+    everything = set().union(*known.values())
+    for task in wanted.tasks:
+        holders = [family for family in families if _holds(task, known[family], wanted.num_fewshot)]
+        if not holders:
+            require("task", [task], everything)
+        holding |= dict.fromkeys(holders)
+    return [family for family in families if family in holding]
+
+
+def _holds(task: str, known: Collection[str], num_fewshot: int | None) -> bool:
+    try:
+        return any(name in known for name in members_of(task, known, num_fewshot))
+    except UsageError:  # Several stored names may be meant: whoever reads them says so.
+        return True
+
+
+def _choose(
+    source: Source,
+    measured: Sequence[Measured],
+    family: str,
+    wanted: Wanted,
+    *,
+    accuracies: bool,
+    with_items: bool,
+    siblings: bool,
+    lenient: bool,
+) -> FamilyLadders:
+    """Read one family's ladders, and join groups; `lenient` collects failures of single tasks instead of raising them."""
+    own = [entry for entry in measured if entry.family == family]
+    known = sorted({entry.task for entry in own})
+    failed: dict[str, ForecastError] = {}
+    groups: dict[tuple[str, ...], str] = {}
+    shots: dict[str, int | None] = {}
+    for task in known if wanted.tasks is None else wanted.tasks:
+        try:
+            names = members_of(task, known, wanted.num_fewshot)
+            if names in groups:  # Two spellings of one task are one question.
+                continue
+            require("task", names, known)
+            shots |= {name: asked_shots(task, name, wanted.num_fewshot) for name in names}
+            groups[names] = task
+        except UsageError as error:
+            if not lenient:
+                raise
+            failed[task] = error
+    beside = choose_siblings(own, wanted.num_fewshot) if siblings else []
+    chosen = {
+        entry.ladder.task: entry
+        for entry in source.ladders(
+            family,
+            list(dict.fromkeys([*shots, *beside])),
+            shots_rule(wanted.num_fewshot, shots),
+            accuracies=accuracies,
+            items_of=list(shots) if with_items else (),
+        )
+    }
+    silent = undecided(own, shots, wanted.num_fewshot) if siblings else ()
+    asked = []
+    for names, task in groups.items():
+        try:
+            said = _said(task, names, known, wanted.num_fewshot)
+            if all(name in chosen for name in names):
+                asked.append(_joined(task, [chosen[name] for name in names], wanted.chance, said, silent))
+            elif wanted.tasks is not None:
+                raise _lacking(own, [name for name in names if name not in chosen], shots)
+        except ForecastError as error:
+            if not lenient:
+                raise
+            failed[task] = error
+    if not asked and not failed:
+        raise _lacking(own, [name for name in shots if name not in chosen], shots)
+    ready = {entry.ladder.task: entry.ladder for entry in asked}
+    others = [ready[name] if name in ready else by_rule(chosen[name].ladder) for name in beside if name in {*ready, *chosen}]
+    return FamilyLadders(asked=asked, siblings=others, failed=failed)
+
+
+def _lacking(own: Sequence[Measured], names: Sequence[str], shots: Mapping[str, int | None]) -> UsageError:
+    counts = sorted({entry.num_fewshot for entry in own if entry.task in names}, key=lambda count: (count is None, count))
+    said = ", ".join("unknown" if count is None else str(count) for count in counts)
+    return UsageError(
+        f"{own[0].family} has no results on {', '.join(names[:4])} with {shots[names[0]]} shots",
+        expected=f"shots that were measured: {said}",
+        remedy="choose --num-fewshot, or leave it out",
+    )
+
+
+def _said(task: str, names: Sequence[str], stored: Collection[str], num_fewshot: int | None) -> tuple[str, ...]:
     """What is to be said where stored names state their shots, and the user left open which is meant."""
     if num_fewshot is not None or stated_shots(task) is not None:
-        return ""
+        return ()
     kin = {other for name in names for other in stored if same_task(other, name)}
     choice = choose_shots(task, dict.fromkeys((stated_shots(name) for name in kin), 0))
-    return choice.note if choice is not None and len(kin) > len(names) else ""
+    return (choice.note,) if choice is not None and choice.note and len(kin) > len(names) else ()
 
 
-def _joined(task: str, members: Sequence[Ladder], chance: float | None, said: str) -> Ladder:
+def _joined(
+    task: str, members: Sequence[ChosenLadder], chance: float | None, said: Sequence[str], silent: Sequence[str]
+) -> Chosen:
     """A task's own ladder or its group's union, with its measures chosen."""
-    notes: list[str] = [said] if said else []
-    ladder = union_of(task, members, notes.append)
-    return by_rule(replace(ladder, notes=(*notes, *ladder.notes)), chance=chance)
-
-
-def _read(source: Path, wanted: Wanted, with_items: bool, progress: Progress) -> tuple[list[Ladder], set[str]]:
-    """Read a table's ladders, or those of a results file that may be meant; and the names of all its tasks."""
-    if not source.exists():
-        raise InputError(
-            f"there is no {source}", expected="a results file or a table of observations", remedy="run `forecast eval` first"
-        )
-    if is_table(source):
-        from forecast.core.observation_rows import to_ladders
-        from forecast.importers import read_observations
-
-        found = to_ladders(read_observations(source, notice=progress.notice))
-        return found, {ladder.task for ladder in found}
-    from forecast.store import Store
-
-    store, families = Store(source), None if wanted.family is None else [wanted.family]
-    tasks, asked = wanted.tasks, {}
-    if tasks is not None:
-        held = {task: stored_members(store, [task], families, wanted.num_fewshot) for task in tasks}
-        tasks = list(dict.fromkeys(name for names in held.values() for name in names))
-        asked = {name: asked_shots(task, name, wanted.num_fewshot) for task, names in held.items() for name in names}
-    rule = shots_rule(wanted.num_fewshot, asked)
-    found = store.ladders(tasks=tasks, families=families, choose_shots=rule, with_items=with_items)
-    return found, {task for held in stored_tasks(store, families).values() for task in held}
+    notes = list(said)
+    ladder = union_of(task, [member.ladder for member in members], notes.append)
+    ladder = replace(ladder, notes=tuple(dict.fromkeys((*notes, *ladder.notes))))
+    ready = by_rule(ladder, chance=chance)
+    about = by_rule(replace(ladder, notes=()), chance=chance).notes
+    return Chosen(ladder=replace(ready, notes=(*ready.notes, *silent)), members=members, measure_notes=about)
 
 
 def shots_rule(num_fewshot: int | None, asked: Mapping[str, int | None] | None = None) -> ShotsRule:
-    """Return the rule by which a results file chooses shots: what is asked of single tasks, else of all, else `measures`."""
+    """Return the rule that chooses shots: what is asked of single tasks, else of all, else `measures`."""
 
-    def rule(task: str, runs: Mapping[int | None, int]) -> tuple[int | None, str] | None:
+    def rule(_family: str, task: str, runs: Mapping[int | None, int]) -> tuple[int | None, str] | None:
         choice = choose_shots(task, runs, (asked or {}).get(task, num_fewshot))
         return None if choice is None else (choice.num_fewshot, choice.note)
 
     return rule
-
-
-def _has_accuracy(ladder: Ladder) -> bool:
-    return any(name in ladder.metrics for name in ACCURACY_METRICS)
-
-
-def require(kind: str, wanted: Sequence[str], known: set[str]) -> None:
-    """Raise a UsageError that names what is nearest, unless all that is wanted is known."""
-    for name in wanted:
-        if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.4)
-            raise UsageError(
-                f"unknown {kind} '{name}'" + (f" (nearest: {', '.join(near)})" if near else ""),
-                expected="one of " + ", ".join(sorted(known)[:20]),
-            )
-
-
-def _one_definition_each(ladders: Sequence[Ladder], shots: Mapping[str, int | None]) -> dict[str, Ladder]:
-    """Of each task the ladder with the shots meant and, of several definitions, with the most runs.
-
-    Args:
-        ladders: of one family.
-        shots: task -> what the user says of its shots.
-    """
-    by_task: dict[str, list[Ladder]] = {}
-    for ladder in ladders:
-        by_task.setdefault(ladder.task, []).append(ladder)
-    chosen = {}
-    for task, asked in shots.items():
-        runs: dict[int | None, int] = {}
-        for ladder in by_task[task]:
-            runs[ladder.num_fewshot] = max(runs.get(ladder.num_fewshot, 0), len(set(ladder.model)))
-        choice = choose_shots(task, runs, asked)
-        if choice is None:
-            continue
-        alike = [ladder for ladder in by_task[task] if ladder.num_fewshot == choice.num_fewshot]
-        best = max(alike, key=lambda ladder: len(set(ladder.model)))
-        notes = [choice.note] if choice.note else []
-        if len(alike) > 1:
-            rows = sum(len(ladder) for ladder in alike) - len(best)
-            notes.append(
-                f"{task} was measured in {len(alike)} ways that are never mixed; the one with the most runs is used, and"
-                f" {rows} checkpoints of the others are left out."
-            )
-        chosen[task] = replace(best, notes=(*notes, *best.notes))
-    return chosen
-
-
-def stored_siblings(source: Path, family: str, own: Mapping[str, Ladder], num_fewshot: int | None) -> list[Ladder]:
-    """Return the siblings of a family in a results file; those in `own` are at hand."""
-    from forecast.store import Store
-
-    names = sibling_names(_stored_shots(source, family, num_fewshot))
-    others = [task for task in names if task not in own]
-    found: list[Ladder] = []
-    store = Store(source)
-
-    def read(tasks: Sequence[str]) -> list[Ladder]:
-        return store.ladders(tasks=tasks, families=[family], choose_shots=shots_rule(num_fewshot))
-
-    try:
-        found = read(others) if others else []
-    except UsageError:  # some task has nothing complete: each by itself
-        for task in others:
-            with contextlib.suppress(UsageError):
-                found += read([task])
-    chosen = {ladder.task: by_rule(ladder) for ladder in found} | dict(own)
-    return [chosen[name] for name in names if name in chosen and _has_accuracy(chosen[name])]
-
-
-def _stored_shots(source: Path, family: str, num_fewshot: int | None) -> list[tuple[str, int | None]]:
-    """Tasks of a family in a results file with each number of shots, or with the one that is asked for."""
-    from forecast.store import Store
-
-    parts = Store(source).query("SELECT DISTINCT family, task, num_fewshot FROM observations")
-    rows = [row for part in parts for row in part.to_pylist() if row["family"] == family]
-    stored = [(row["task"], row["num_fewshot"]) for row in rows]
-    return [entry for entry in stored if num_fewshot is None or entry[1] == num_fewshot]
-
-
-def _undecided(stored: Sequence[tuple[str, int | None]], own: Mapping[str, Ladder]) -> tuple[str, ...]:
-    """A sentence on the siblings that are left out because only a number of shots would decide how to read them."""
-    shots: dict[str, set[int | None]] = {}
-    for task, count in stored:
-        shots.setdefault(task, set()).add(count)
-    count = sum(len(counts) > 1 for task, counts in shots.items() if task not in own)
-    if not count:
-        return ()
-    return (
-        f"Left out: {count} other tasks of the family, measured with several numbers of shots, do not help to scale the"
-        " interval (--num-fewshot decides).",
-    )
-
-
-def sibling_names(stored: Sequence[tuple[str, int | None]]) -> list[str]:
-    """Return up to 17 tasks of a family, evenly spread over their names; a group's tasks come after all others.
-
-    Args:
-        stored: task and number of shots; tasks with several numbers are left out, for they cannot be read without a choice.
-
-    >>> sibling_names([("piqa", 0), ("sciq", 0), ("sciq", 5)])
-    ['piqa']
-    """
-    shots: dict[str, set[int | None]] = {}
-    for task, count in stored:
-        shots.setdefault(task, set()).add(count)
-    names = sorted(task for task, counts in shots.items() if len(counts) == 1)
-    first: dict[str, str] = {}
-    for name in names:
-        card = card_of(name)
-        is_member = card is not None and not same_task(card.name, name) and card.name not in shots
-        first.setdefault(card.name if card is not None and is_member else name, name)
-    chosen = _spread(list(first.values()), MOST_SIBLINGS)
-    rest = _spread([name for name in names if name not in chosen], MOST_SIBLINGS - len(chosen))
-    return sorted([*chosen, *rest])
-
-
-def _spread(names: Sequence[str], count: int) -> list[str]:
-    places = np.unique(np.round(np.linspace(0, len(names) - 1, min(count, len(names)))).astype(int))
-    return [names[place] for place in places]

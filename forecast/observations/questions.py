@@ -9,8 +9,8 @@ import numpy as np
 
 from forecast.core.errors import NotForecastableError
 from forecast.core.forecasts import Target
+from forecast.core.nearest import require
 from forecast.core.observations import Ladder
-from forecast.observations.ladders import require
 from forecast.observations.task_groups import members_of
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from forecast.catalog.task_facts import card_of, same_task, stated_shots, task_k
 from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.hashing import content_hash
 from forecast.core.observations import FloatArray, ItemMatrix, Ladder
-
-if TYPE_CHECKING:
-    from forecast.store import Store
 
 
 def members_of(task: str, known: Collection[str], num_fewshot: int | None = None) -> tuple[str, ...]:
@@ -71,24 +67,6 @@ def asked_shots(task: str, member: str, num_fewshot: int | None) -> int | None:
         raise UsageError(f"'{task}' with --num-fewshot {num_fewshot}", expected="one number of shots")
     # A stored name that states its shots has them in the name, not necessarily as a number beside it.
     return num_fewshot if stated is None or stated_shots(member) is not None else stated
-
-
-def stored_members(
-    store: Store, tasks: Sequence[str], families: Sequence[str] | None, num_fewshot: int | None = None
-) -> list[str]:
-    """Return the tasks of a results file that the names stand for in any of the families; None means all families."""
-    known = stored_tasks(store, families).values() or [()]
-    return list(dict.fromkeys(name for task in tasks for held in known for name in members_of(task, held, num_fewshot)))
-
-
-def stored_tasks(store: Store, families: Sequence[str] | None) -> dict[str, set[str]]:
-    """Return the tasks that a results file holds of each family, or of each named one."""
-    rows = [row for part in store.query("SELECT DISTINCT family, task FROM observations") for row in part.to_pylist()]
-    known: dict[str, set[str]] = {}
-    for row in rows:
-        if families is None or row["family"] in families:
-            known.setdefault(row["family"], set()).add(row["task"])
-    return known
 
 
 def union_of(task: str, members: Sequence[Ladder], notice: Callable[[str], None]) -> Ladder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 
 from forecast.core.errors import CheckpointError, UsageError
+from forecast.core.nearest import did_you_mean
 from forecast.scoring.requests import TextRequest
 
 PREFIX = "lm-eval:"
@@ -80,9 +80,10 @@ def open_backend(spec: BackendSpec, *, folder: Path | None, dtype: str, device: 
     except (KeyError, ValueError) as error:
         from lm_eval.api.registry import MODEL_REGISTRY
 
-        near = difflib.get_close_matches(spec.name, list(MODEL_REGISTRY), n=3)
         raise UsageError(
-            f"lm-eval has no backend '{spec.name}'", expected=f"one of its registry, e.g. {', '.join(near) or 'hf, vllm'}"
+            f"lm-eval has no backend '{spec.name}'",
+            expected="one of its registry, e.g. hf, vllm",
+            remedy=did_you_mean(spec.name, list(MODEL_REGISTRY)),
         ) from error
     arguments = spec.arguments
     settings: dict[str, Any] = {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from forecast.core.errors import InputError, UsageError
+from forecast.core.nearest import did_you_mean
 from forecast.scoring.task_expansion import TaskDefinition, expand_tasks
 from forecast.scoring.task_index import TaskIndex, own_index, stock_index
 
@@ -66,18 +66,8 @@ def _refuse_unknown(names: Sequence[str], index: TaskIndex, broken: Sequence[str
                 expected="YAML task definitions",
                 remedy="repair the file, or move it away if the task is not meant to be there",
             )
-        near = _nearest(name, index)
         raise UsageError(
             f"unknown task '{name if len(name) <= 100 else name[:99] + '…'}'",
             expected="a task, group or tag of lm-eval or of --include-path",
-            remedy=f"nearest: {', '.join(near)}" if near else "see `forecast tasks`",
+            remedy=did_you_mean(name, index, count=3) or "see `forecast tasks`",
         )
-
-
-def _nearest(name: str, index: TaskIndex) -> list[str]:
-    """Known names that look alike, capitals aside."""
-    spelled: dict[str, str] = {}
-    for known in index:
-        spelled.setdefault(known.lower().replace("-", "_"), known)
-    wanted = name.lower().replace("-", "_")
-    return [spelled[near] for near in difflib.get_close_matches(wanted, spelled, n=5, cutoff=0.5)]

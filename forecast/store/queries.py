@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
@@ -16,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from forecast.core.errors import ForecastError, InputError, UsageError
+from forecast.core.nearest import did_you_mean
 from forecast.store.locking import explain, quote
 from forecast.store.text_columns import cast_to_text
 
@@ -230,17 +230,15 @@ _UNKNOWN_COLUMN = re.compile(r"[Cc]olumn \"?(\w+)\"? (?:not found|does not exist
 
 def _nearest(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     here = "WHERE table_catalog = current_database() AND table_schema = 'main'"
-    for pattern, kind, sql in (
-        (_UNKNOWN_TABLE, "table", f"SELECT DISTINCT table_name FROM information_schema.tables {here}"),
-        (_UNKNOWN_COLUMN, "column", f"SELECT DISTINCT column_name FROM information_schema.columns {here}"),
+    for pattern, sql in (
+        (_UNKNOWN_TABLE, f"SELECT DISTINCT table_name FROM information_schema.tables {here}"),
+        (_UNKNOWN_COLUMN, f"SELECT DISTINCT column_name FROM information_schema.columns {here}"),
     ):
         match = pattern.search(text)
         if not match:
             continue
         wrong = next(group for group in match.groups() if group)
         known = sorted(str(row[0]) for row in connection.execute(sql).fetchall())
-        close = difflib.get_close_matches(wrong.lower(), known, n=3, cutoff=0.5)
-        if close:
-            return f"nearest {kind}: {', '.join(close)}"
-        return '`forecast sql "SHOW TABLES"` lists the tables, `forecast sql "DESCRIBE scores"` a table\'s columns'
+        where = '`forecast sql "SHOW TABLES"` lists the tables, `forecast sql "DESCRIBE scores"` a table\'s columns'
+        return did_you_mean(wrong, known, count=3, cutoff=0.5) or where
     return ""

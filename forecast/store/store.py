@@ -6,21 +6,24 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from forecast.core.errors import InputError, StoreError
 from forecast.core.forecasts import Forecast
 from forecast.core.hashing import content_hash
+from forecast.core.ladder_choice import ChosenLadder, ShotsRule
 from forecast.core.observation_rows import Notice, ObservationRow
 from forecast.core.observations import Ladder
 from forecast.core.records import CheckpointRecord, RunCounters, RunRecord, RunStatus, ScoredShard, TaskRecord
 from forecast.core.whole_files import real_path
 from forecast.store import arrow_tables, conclusions, maintenance, queries, transfer
 from forecast.store.imports import Import
-from forecast.store.ladders import LadderQuery, ShotsRule, read_ladders
+from forecast.store.ladders import LadderQuery, StoredTask, read_ladders, read_stored_tasks
 from forecast.store.locking import rows_of
 from forecast.store.maintenance import StoreInfo
+from forecast.store.named_queries import NamedQuery
 from forecast.store.sessions import check_readable, is_stored, overlaid, reading, stored, stored_items, take_in, writing
 from forecast.store.spool import Spool
 from forecast.store.validation import check_shard, check_task
@@ -129,6 +132,21 @@ class Store:
             connection.execute(f"FROM scores {wanted} ORDER BY family, flops, model, step, task, run_id", parameters)
             return rows_of(connection)
 
+    def rows(self, query: NamedQuery, **parameters: object) -> list[dict[str, Any]]:
+        """Return the answer to one of the program's own questions (`named_queries`), finished spooled results included."""
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            connection.execute(query.sql, parameters)
+            return rows_of(connection)
+
+    def check_readable(self) -> None:
+        """Check that this is a results file that can be read.
+
+        Raises:
+            StoreError: it is missing, damaged, of another program or of a newer one.
+        """
+        with reading(self.path, self._spool, timeout_s=self._timeout_s):
+            pass
+
     def query(self, sql: str, *, read: Sequence[Path] = (), as_text: bool = False) -> Iterator[pa.RecordBatch]:
         """Run one read-only query over everything finished and stream its result. It can write nothing.
 
@@ -186,8 +204,21 @@ class Store:
             dtype=dtype,
             with_items=with_items,
         )
+        found = [entry.ladder for entry in self.chosen_ladders(question)]
+        if notice is not None:
+            for note in (note for ladder in found for note in ladder.notes):
+                notice(note)
+        return found
+
+    def chosen_ladders(self, question: LadderQuery) -> list[ChosenLadder]:
+        """As `ladders`, with the rows that each ladder was made of."""
         with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
-            return read_ladders(connection, question, notice)
+            return read_ladders(connection, question)
+
+    def stored_tasks(self) -> list[StoredTask]:
+        """Return which families were measured on which tasks, and with how many shots."""
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            return read_stored_tasks(connection)
 
     def add_observations(self, rows: Sequence[ObservationRow], *, source: str = "", commit: bool = True) -> int:
         """Store measurements that have no items; return how many there are. Storing them again changes nothing.

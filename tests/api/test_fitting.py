@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from forecast.api.fitting import FitRequest, fit_law, parse_loss
 from forecast.api.options import parse_assignments, parse_fixed, parse_soft
 from forecast.cli.app import build_app
-from forecast.core.errors import ForecastError, InputError, UsageError
+from forecast.core.errors import ForecastError, UsageError
 from forecast.laws import get_law
 from forecast.observations.measurements import Selection, load_measurements
 
@@ -137,7 +137,7 @@ def test_a_plain_table_of_numbers_serves_laws_of_other_scales(tmp_path: Path) ->
         (["chinchila", "--csv", "TABLE"], "no law 'chinchila'"),
         (["chinchilla", "--csv", "missing.csv"], "there is no missing.csv"),
         (["chinchilla", "--csv", "TABLE", "--y", "los"], "no column 'los'.*did you mean 'loss'"),
-        (["chinchilla", "--csv", "TABLE", "--task", "tex"], "no task 'tex'.*did you mean 'text'"),
+        (["chinchilla", "--csv", "TABLE", "--task", "tex"], "unknown task 'tex'.*did you mean 'text'"),
         (["chinchilla", "--csv", "TABLE", "--where", "note=7"], "no row"),
         (["chinchilla", "--csv", "TABLE", "--where", "colour=7"], "no column 'colour'"),
         (["chinchilla", "--csv", "TABLE", "--loss", "hubert"], "no loss 'hubert'"),
@@ -157,21 +157,26 @@ def test_a_mistake_is_named(table: Path, arguments: list[str], message: str) -> 
         CliRunner().invoke(build_app(), ["fit", *words], catch_exceptions=False)
 
 
-def test_mixed_conventions_are_an_error(tmp_path: Path) -> None:
+def test_mixed_conventions_are_never_mixed(tmp_path: Path) -> None:
     path = tmp_path / "mixed.csv"
     path.write_text(
-        "family,model,task,flops,flops_convention,loss\nf,a,t,1e20,6nd-total,3.0\nf,b,t,1e21,6nd-non-embedding,2.5\n",
+        "family,model,task,flops,flops_convention,loss\nf,a,t,1e20,6nd-total,3.0\nf,b,t,1e21,6nd-total,2.5\n"
+        "f,c,t,1e22,6nd-non-embedding,2.0\n",
         encoding="utf-8",
     )
-    with pytest.raises(InputError, match="FLOPs of 2 conventions"):
-        load_measurements(path, Selection(), notice=silent)
-    kept = load_measurements(path, Selection(where={"flops_convention": "6nd-total"}), notice=silent)
-    assert len(kept) == 1
+    notices: list[str] = []
+    data = load_measurements(path, Selection(), notice=notices.append)
+    assert data.flops_convention == "6nd-total"
+    assert np.array_equal(np.sort(data.column("flops")), [1e20, 1e21, np.nan], equal_nan=True)
+    assert any("only those of '6nd-total' are kept" in text for text in notices)
+    kept = load_measurements(path, Selection(where={"flops_convention": "6nd-non-embedding"}), notice=silent)
+    assert kept.flops_convention == "6nd-non-embedding"
+    assert kept.column("flops").tolist() == [1e22]
 
 
 def test_several_families_must_be_chosen_from(tmp_path: Path) -> None:
     path = write_table(tmp_path / "two.csv", families=("one", "two"))
-    with pytest.raises(UsageError, match="holds 2 family names"):
+    with pytest.raises(UsageError, match=r"holds 2 families on these tasks \(one, two\); name one with --family"):
         load_measurements(path, Selection(), notice=silent)
     assert load_measurements(path, Selection(family="two"), notice=silent).family == "two"
 

@@ -120,7 +120,7 @@ def test_printed_constants_need_no_runs() -> None:
         (["plan", "-C", "1e22", "--n-ctx", "10000000000"], "a context of 10000000000 tokens"),
         (["plan", "-C", "1e22", "--family", "base"], "none are given"),
         (["compare", "base", "base", "--csv", "TABLE"], "compared with itself"),
-        (["compare", "base", "other", "--csv", "TABLE"], "no family 'other'"),
+        (["compare", "base", "other", "--csv", "TABLE"], "unknown family 'other'"),
         (["compare", "base", "other", "--csv", "TABLE", "--level", "1"], "level 1"),
     ],
 )

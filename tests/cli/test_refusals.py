@@ -71,7 +71,7 @@ from forecast.api.evaluate import evaluate
 try:
     evaluate([CheckpointRequest(source=".")], tasks=["mien"], db=Path("r.duckdb"), include_path=Path())
 except UsageError as error:
-    print("nearest: mine" in str(error), "torch" in sys.modules, "lm_eval" in sys.modules)
+    print("did you mean 'mine'" in str(error), "torch" in sys.modules, "lm_eval" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout == "True False False\n"
@@ -85,7 +85,7 @@ except UsageError as error:
         (" , ,", "error: --tasks is ' , ,'; expected at least one name\n"),
         ("", "error: --tasks is ''; expected at least one name\n"),
         ("mine,mien", "unknown task 'mien'"),
-        ("MINE", "unknown task 'MINE'; expected a task, group or tag of lm-eval or of --include-path; nearest: mine"),
+        ("MINE", "unknown task 'MINE'; expected a task, group or tag of lm-eval or of --include-path; did you mean 'mine'"),
         ("mine,both", "task 'mine' is asked for twice with different settings: by 'mine' and by 'both'"),
         ("circle", "group 'circle' never ends: circle > circle"),
         ("lost", "group 'lost' names 'gone', which no definition has"),

@@ -49,8 +49,8 @@ def test_an_empty_result_is_an_empty_list(forecast: Command, db: Path, capsys: p
 @pytest.mark.parametrize(
     ("query", "code", "expected"),
     [
-        ("SELECT famly FROM scores", 2, "nearest column: family"),
-        ("FROM scoers", 2, "nearest table: scores"),
+        ("SELECT famly FROM scores", 2, "did you mean 'family'"),
+        ("FROM scoers", 2, "did you mean 'scores'"),
         ("SELEC 1", 2, "syntax error"),
         ("", 2, "empty"),
         ("DELETE FROM imported_observations", 2, "--write"),

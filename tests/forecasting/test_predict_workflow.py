@@ -17,6 +17,7 @@ from forecast.cli.app import build_app
 from forecast.core.errors import ForecastError, InputError, NotForecastableError, UsageError
 from forecast.core.forecasts import Target
 from forecast.core.observations import Ladder
+from forecast.forecasting.request import ForecastRequest
 from forecast.observations.ladders import Wanted, load_ladders
 from forecast.observations.questions import hold_out
 from forecast.report.forecast_figure import draw_forecast
@@ -73,7 +74,9 @@ def test_a_held_out_model_in_the_middle_says_that_larger_runs_remain(simulate: S
     assert target.flops == ladder.flops[4]
     (found,) = predict_ladder(ladder, [], holdout=ladder.model[4])
     assert any("larger than" in warning for warning in found.forecast.warnings)
-    (below,) = predict_ladder(ladder, [], holdout=ladder.model[4], fit_max_flops=float(ladder.flops[4]))
+    (below,) = predict_ladder(
+        ladder, [], request=ForecastRequest(fit_max_flops=float(ladder.flops[4])), holdout=ladder.model[4]
+    )
     assert below.forecast.fitted_on.max_flops <= ladder.flops[4]
     assert not any("larger than" in warning for warning in below.forecast.warnings)
 
@@ -101,7 +104,7 @@ def test_bad_target_files_name_the_line(tmp_path: Path, content: str, words: str
 
 
 def test_unknown_names_give_the_nearest(table: Path) -> None:
-    with pytest.raises(UsageError, match=r"unknown task 'quizz' \(nearest: quiz"):
+    with pytest.raises(UsageError, match=r"unknown task 'quizz'.*did you mean 'quiz'"):
         predict(table, tasks=["quizz"], targets=[Target(name="x", flops=1e21)])
     with pytest.raises(UsageError, match="unknown family 'simulation'"):
         predict(table, tasks=["quiz"], family="simulation", targets=[Target(name="x", flops=1e21)])
@@ -133,7 +136,7 @@ def test_draws_every_kind_of_picture(simulate: Simulate, tmp_path: Path, suffix:
 
 
 def test_refuses_other_pictures_and_forecasts_without_curves(simulate: Simulate, tmp_path: Path) -> None:
-    (found,) = predict_ladder(simulate(), [], holdout="m09", method="direct")
+    (found,) = predict_ladder(simulate(), [], ForecastRequest(method="direct"), holdout="m09")
     draw_forecast(found.fitted, found.forecast, tmp_path / "one.png")
     with pytest.raises(UsageError, match=r"plot\.gif"):
         draw_forecast(found.fitted, found.forecast, tmp_path / "plot.gif")

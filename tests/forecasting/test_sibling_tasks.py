@@ -19,8 +19,9 @@ from forecast.core.observation_rows import to_ladders
 from forecast.core.observations import Ladder
 from forecast.forecasting.provenance import data_hash
 from forecast.importers import read_observations
-from forecast.observations.ladders import Wanted, load_with_siblings, sibling_names
+from forecast.observations.ladders import Wanted, load_with_siblings
 from forecast.observations.questions import Question
+from forecast.observations.siblings import sibling_names
 from forecast.report.page import ReportContent, Section
 from forecast.store import Store
 

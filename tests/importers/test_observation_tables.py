@@ -57,7 +57,7 @@ def test_unknown_columns_are_named_with_the_nearest_known_one(tmp_path: Path) ->
     notices: list[str] = []
     path = write(tmp_path, "family,model,task,flops,acc,accnorm,seed\nf,m,t,1e20,0.5,0.4,3\n")
     (row,) = read_observations(path, notice=notices.append)
-    assert notices == ["runs.csv: unknown columns kept as metadata: accnorm (did you mean acc_norm?), seed"]
+    assert notices == ["runs.csv: unknown columns kept as metadata: accnorm (did you mean 'acc_norm'?), seed"]
     assert row.metadata == {"accnorm": 0.4, "seed": 3}
 
 

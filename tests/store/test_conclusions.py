@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from forecast.api.predict import stored_forecasts
 from forecast.core.forecasts import BacktestSummary, FittedOn, Forecast, IntervalEstimate, Target, Verdict
 from forecast.core.observation_rows import ObservationRow
 from forecast.store import Store
@@ -44,6 +45,24 @@ def test_a_forecast_is_scored_when_the_truth_arrives(store: Store) -> None:
     assert row["truth"] == 0.65
     assert row["error"] == pytest.approx(0.05)
     assert row["covered"] is True
+
+
+@pytest.mark.parametrize(("truth", "signed", "held"), [(0.65, -0.05, True), (0.45, 0.15, False)])
+def test_a_signed_and_an_absolute_error_have_one_name_each_everywhere(
+    store: Store, truth: float, signed: float, held: bool
+) -> None:
+    store.save_forecast(make_forecast(), data_hash="d", code_version="1")
+    store.add_observations([measured("big", truth)], source="s")
+    (in_sql,) = store.forecasts()
+    (in_json,) = stored_forecasts(store.path)
+    for row in (in_sql, in_json):
+        assert row["signed_error"] == pytest.approx(signed)
+        assert row["absolute_error"] == pytest.approx(abs(signed))
+        assert row["covered"] is held
+        assert row["inside"] is held
+    # What was promised before: the view's `error` has no sign, that of the JSON has one.
+    assert in_sql["error"] == in_sql["absolute_error"]
+    assert in_json["error"] == in_json["signed_error"]
 
 
 def test_two_truths_that_differ_are_no_truth(store: Store) -> None:
