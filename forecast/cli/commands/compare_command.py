@@ -10,7 +10,7 @@ import typer
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
 
 if TYPE_CHECKING:
-    from forecast.api.comparison import Comparison
+    from forecast.api.compare import Comparison
 
 
 def register(app: typer.Typer) -> None:
@@ -38,8 +38,8 @@ def compare(
     seed: SeedOption = 0,
 ) -> None:
     """How many times A's compute B needs to equal it, within the range that both were measured in."""
-    from forecast.api.comparison import compare_families
-    from forecast.api.options import parse_assignments
+    from forecast.api.compare import compare_families
+    from forecast.cli.assignments import parse_assignments
     from forecast.cli.console import open_progress, print_json
     from forecast.observations.measurements import Selection
 

@@ -10,7 +10,7 @@ import typer
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
 
 if TYPE_CHECKING:
-    from forecast.api.fitting import FitReport
+    from forecast.api.fit import FitReport
 
 TableOption = Annotated[
     Path | None, typer.Option("--table", "--csv", help="Read a CSV, CSV.gz or Parquet table instead of --db.")
@@ -59,8 +59,8 @@ def fit(
     if not law:
         _list_laws(json)
         return
-    from forecast.api.fitting import FitRequest, fit_law
-    from forecast.api.options import parse_assignments, parse_fixed, parse_soft
+    from forecast.api.fit import FitRequest, fit_law
+    from forecast.cli.assignments import parse_assignments, parse_fixed, parse_soft
     from forecast.observations.measurements import Selection
 
     progress = open_progress(quiet=quiet or json)
