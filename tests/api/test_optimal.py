@@ -113,7 +113,7 @@ def test_printed_constants_need_no_runs() -> None:
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--flops-convention", "measured"], "cannot be counted by 'measured'"),
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--metric", "nll"], "no column 'nll'"),
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--plot", "x.gif"], "cannot draw 'x.gif'"),
-        (["plan", "-C", "1e22", "--fraction", "2"], "fraction of 2"),
+        (["plan", "-C", "1e22", "--fraction", "2"], "fraction is 2"),
         (["plan", "-C", "nan"], "--flops is nan"),
         (["optimal", "-C", "1e22", "--csv", "TABLE", "--bootstrap", "3"], "3 bootstrap replicates; expected 0 for none, or at"),
         (["plan", "-C", "1e22", "--rungs", "1"], "1 rungs"),
