@@ -9,11 +9,12 @@ import numpy as np
 
 from forecast.core.errors import UsageError
 from forecast.core.metrics import ACCURACY_METRICS
-from forecast.laws.bootstrap import check_level
-from forecast.laws.comparison import TokensPerParam, compare_runs, verdict
-from forecast.laws.equivalence import Gain
+from forecast.laws.bootstrap import check_level, check_replicates
+from forecast.laws.comparison import compare_runs, verdict
+from forecast.laws.equivalence import Curve, Gain
+from forecast.laws.training_lengths import TokensPerParam
 from forecast.observations.family_pair import load_pair
-from forecast.observations.measurements import Notice, Selection
+from forecast.observations.measurements import Measurements, Notice, Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,16 @@ class Comparison:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ComparisonDrawing:
+    """Curves and measurements behind a comparison."""
+
+    curve_a: Curve
+    curve_b: Curve
+    data_a: Measurements
+    data_b: Measurements
+
+
 def compare_families(
     source: Path,
     family_a: str,
@@ -64,6 +75,38 @@ def compare_families(
     seed: int = 0,
     notice: Notice,
 ) -> Comparison:
+    """Compare two families: `compare_drawn` without what only a figure needs.
+
+    Raises:
+        ForecastError: see `compare_drawn`.
+    """
+    return compare_drawn(
+        source,
+        family_a,
+        family_b,
+        selection,
+        metric=metric,
+        at=at,
+        level=level,
+        replicates=replicates,
+        seed=seed,
+        notice=notice,
+    )[0]
+
+
+def compare_drawn(
+    source: Path,
+    family_a: str,
+    family_b: str,
+    selection: Selection,
+    *,
+    metric: str | None = None,
+    at: float | None = None,
+    level: float = 0.9,
+    replicates: int = 1000,
+    seed: int = 0,
+    notice: Notice,
+) -> tuple[Comparison, ComparisonDrawing]:
     """Fit both families' curves and compare them where both were measured.
 
     Where parameters and tokens are known and the families differ in tokens per parameter, both are compared at one number
@@ -74,9 +117,10 @@ def compare_families(
         InputError: FLOPs of two conventions.
         FitError: no common range, or too few scales.
     """
-    if family_a == family_b:
-        raise UsageError(f"'{family_a}' is compared with itself", expected="two families")
     check_level(level)
+    check_replicates(replicates)
+    if at is not None and not np.isfinite(at):
+        raise UsageError(f"--at is {at}", expected="a level of the metric that both families reach")
     pair = load_pair(source, family_a, family_b, selection, metric=metric, notice=notice)
     runs_a, runs_b = pair.runs()
     found = compare_runs(runs_a, runs_b, at=at, level=level, replicates=replicates, seed=seed)
@@ -84,14 +128,14 @@ def compare_families(
     warnings = list(found.warnings)
     if a.flops_convention == "published":
         warnings.append("FLOPs are as published; whether both families counted alike is not known")
-    return Comparison(
+    comparison = Comparison(
         family_a=family_a,
         family_b=family_b,
         task=a.task,
         num_fewshot=a.num_fewshot,
         metric=pair.metric,
         chance=a.chance if pair.metric in ACCURACY_METRICS and np.isfinite(a.chance) else None,
-        law=found.law,
+        law=found.a.result.law.name,
         flops_convention=a.flops_convention,
         level=level,
         common_low=found.along[0].level,
@@ -106,3 +150,4 @@ def compare_families(
         verdict=verdict(found.gain, family_a, family_b),
         warnings=tuple(dict.fromkeys(warnings)),
     )
+    return comparison, ComparisonDrawing(curve_a=found.a, curve_b=found.b, data_a=pair.a, data_b=pair.b)

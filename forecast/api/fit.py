@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.laws import Constraints, FitResult, SoftValue, fit, get_law
-from forecast.laws.bootstrap import check_level, check_replicates
+from forecast.laws import Constraints, FitResult, SoftValue, Space, fit, get_law
+from forecast.laws.bootstrap import Bootstrap, check_level, check_replicates
 from forecast.laws.named_losses import loss_title, parse_loss, parse_space
 from forecast.laws.quantities import ACCURACIES, ERRORS
 from forecast.laws.solver import check_constraints
 from forecast.laws.uncertainty import Constant, Uncertainty, quantify
 from forecast.observations.law_rows import LawRows, rows_for_law
-from forecast.observations.measurements import Notice, Selection, load_measurements
+from forecast.observations.measurements import Measurements, Notice, Selection, load_measurements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,29 @@ class FitReport:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedLaw:
+    """A report, and what it was made from: to draw it, and to know it again."""
+
+    report: FitReport
+    result: FitResult
+    data: Measurements
+    """The rows that were fitted."""
+    replicates: Bootstrap | None
+    """None where errors are not by the bootstrap."""
+
+
 def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: Notice) -> tuple[FitReport, FitResult]:
+    """Load, fit, quantify: `fit_rows` without what only figures and stored fits need.
+
+    Raises:
+        ForecastError: see `fit_rows`.
+    """
+    fitted = fit_rows(source, selection, request, notice=notice)
+    return fitted.report, fitted.result
+
+
+def fit_rows(source: Path, selection: Selection, request: FitRequest, *, notice: Notice) -> FittedLaw:
     """Load, fit, quantify.
 
     Raises:
@@ -94,11 +116,15 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
     space = parse_space(request.space)
     data = load_measurements(source, selection, notice=notice, partial=True)
     rows = rows_for_law(law, data, request.columns, request.y, notice=notice)
+    loss = parse_loss(request.loss, law, rows.data.columns.get("n_items"))
+    used_space = getattr(loss, "space", None) or space or law.space
+    if used_space is Space.LOG and not loss.is_likelihood:
+        rows.check_logarithms()
     result = fit(
         law,
         rows.inputs(),
         rows.data.column(rows.y),
-        loss=parse_loss(request.loss, law, rows.data.columns.get("n_items")),
+        loss=loss,
         space=space,
         sigma=rows.sigma(space or law.space) if request.use_sem else None,
         fixed=request.fixed,
@@ -106,7 +132,8 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
         seed=request.seed,
     )
     found = quantify(result, runs=rows.data.runs, level=request.level, replicates=request.replicates, seed=request.seed)
-    return _report(result, rows, found, request.level), result
+    report = _report(result, rows, found, request.level)
+    return FittedLaw(report=report, result=result, data=rows.data, replicates=found.replicates)
 
 
 def _report(result: FitResult, rows: LawRows, found: Uncertainty, level: float) -> FitReport:

@@ -27,6 +27,8 @@ class OptimalReport:
     family: str
     task: str
     metric: str
+    num_fewshot: int | None
+    """Shots that the rows were measured with; None where unknown."""
     level: float
     flops_convention: str
     params_kind: str
@@ -78,14 +80,15 @@ def find_optimum(
         return _printed(budgets, level)
     data = load_measurements(source, replace(selection, finals_only=False), notice=notice)
     finals = load_measurements(source, replace(selection, finals_only=True), notice=lambda _text: None)
-    every = training_runs(data, metric, convention)
-    ends = training_runs(finals, every.metric, convention)
+    every = training_runs(data, metric, convention, notice=notice)
+    ends = training_runs(finals, every.metric, convention, notice=lambda _text: None)
     found = apply_approaches(every.runs, ends.runs, approaches=approaches, replicates=replicates, seed=seed)
     largest = float(every.runs.flops.max())
     report = OptimalReport(
         family=data.family,
         task=data.task,
         metric=every.metric,
+        num_fewshot=data.num_fewshot,
         level=level,
         flops_convention=every.flops_convention,
         params_kind=every.params_kind,
@@ -114,6 +117,7 @@ def _printed(budgets: Sequence[float], level: float) -> tuple[OptimalReport, Opt
         family="",
         task="",
         metric="",
+        num_fewshot=None,
         level=level,
         flops_convention=FlopsConvention.SIX_ND_TOTAL.value,
         params_kind="total",

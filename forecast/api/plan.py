@@ -10,11 +10,12 @@ import numpy as np
 from forecast.core.errors import UsageError
 from forecast.core.scale import check_scale
 from forecast.laws.design import NextRun
+from forecast.laws.hyperparameters import Sweep
 from forecast.laws.optimal import fixed_ratio_frontier
 from forecast.laws.planning import LadderBasis, basis_of_runs, printed_basis
 from forecast.laws.rungs import Rung, design_rung, doubts, ladder_budgets
 from forecast.observations.measurements import Notice, Selection, load_measurements
-from forecast.observations.training_runs import hyperparameter_sweep, training_runs
+from forecast.observations.training_runs import CountedRuns, hyperparameter_sweep, training_runs
 
 DEFAULT_FRACTION = 0.01
 DEFAULT_RUNGS = 6
@@ -42,6 +43,10 @@ class Plan:
     rungs: tuple[Rung, ...]
     next_run: NextRun | None
     warnings: tuple[str, ...]
+    metric: str | None = None
+    """Loss of the runs that were given; None without runs."""
+    num_fewshot: int | None = None
+    """Shots that it was measured with; None where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,12 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
             "runs are chosen (--family, --task, --where, --metric or --next-budget), and none are given",
             remedy="name them with --table or --db",
         )
-    basis = printed_basis() if source is None else _measured_basis(source, selection, request, metric, notice)
+    basis, loss, shots = printed_basis(), None, None
+    if source is not None:
+        data = load_measurements(source, selection, notice=notice)
+        counted = training_runs(data, metric, None, notice=notice)
+        loss, shots = counted.metric, data.num_fewshot
+        basis = _measured_basis(counted, hyperparameter_sweep(data, loss), request)
     ratio = request.tokens_per_param
     frontier = basis.frontier if ratio is None else fixed_ratio_frontier(ratio)
     rungs = tuple(
@@ -99,17 +109,15 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
         rungs=rungs,
         next_run=basis.next_run,
         warnings=tuple(dict.fromkeys((*basis.warnings, *doubts(rungs)))),
+        metric=loss,
+        num_fewshot=shots,
     )
 
 
-def _measured_basis(
-    source: Path, selection: Selection, request: PlanRequest, metric: str | None, notice: Notice
-) -> LadderBasis:
-    data = load_measurements(source, selection, notice=notice)
-    counted = training_runs(data, metric, None)
+def _measured_basis(counted: CountedRuns, sweep: Sweep | None, request: PlanRequest) -> LadderBasis:
     return basis_of_runs(
         counted.runs,
-        hyperparameter_sweep(data, counted.metric),
+        sweep,
         params_kind=counted.params_kind,
         flops_convention=counted.flops_convention,
         target_flops=request.target_flops,

@@ -26,6 +26,7 @@ ORDER = (
     "predict",
     "forecasts",
     "fit",
+    "fits",
     "optimal",
     "backtest",
     "plan",

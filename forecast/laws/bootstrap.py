@@ -23,6 +23,8 @@ from forecast.laws.solver import polish
 
 MIN_REPLICATES = 20
 """Fewer say nothing about an interval's ends."""
+_MOST_REPLICATES = 100_000
+"""The ends of a 99.9 % interval are then known from 50 replicates each."""
 _TOLERANCE = 1e-9
 """Relative decrease still promised: far below the spread between replicates."""
 
@@ -41,10 +43,13 @@ def check_replicates(replicates: int) -> None:
     """Check the number of bootstrap replicates.
 
     Raises:
-        UsageError: too few to say anything, and not 0.
+        UsageError: too few to say anything and not 0, or more than could change an interval.
     """
-    if replicates != 0 and replicates < MIN_REPLICATES:
-        raise UsageError(f"{replicates} bootstrap replicates", expected=f"0 for none, or at least {MIN_REPLICATES}")
+    if replicates != 0 and not MIN_REPLICATES <= replicates <= _MOST_REPLICATES:
+        raise UsageError(
+            f"{replicates} bootstrap replicates",
+            expected=f"0 for none, or at least {MIN_REPLICATES} and at most {_MOST_REPLICATES:,}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.core.errors import FitError
+from forecast.core.errors import FitError, UsageError
 from forecast.core.metrics import ACCURACY_METRICS, BY_NAME
 from forecast.core.observations import FloatArray
 from forecast.laws.equivalence import Curve, Gain, Path, fit_curve, fit_path_curve, gain_at, gain_curve
 from forecast.laws.law import SoftValue
 from forecast.laws.losses import Binomial, LeastSquares, Loss
 from forecast.laws.registry import get_law
+from forecast.laws.training_lengths import TokensPerParam, common_ratio, mixed_lengths, tokens_per_param
 
 _CEILING = SoftValue(mean=1.0, sd=0.1)
 """Accuracies far from 1 do not determine their ceiling: it is pulled towards 1."""
-_SAME_RATIO = 1.1
-"""Families whose tokens per parameter all lie within this factor were trained alike: compute alone compares them."""
 _SCALES_FOR_OFFSET = 5
 """With fewer scales an irreducible term is not determined."""
 _EXPLAINED = 0.9
@@ -52,20 +51,12 @@ class FamilyRuns:
         return BY_NAME[self.metric].falls if self.metric in BY_NAME else True
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokensPerParam:
-    """Training tokens per parameter over a family's runs."""
-
-    low: float
-    median: float
-    high: float
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Compared:
     """What comparing two families gave."""
 
-    law: str
+    a: Curve
+    b: Curve
     gain: Gain
     """At the best level that both reach, or at the one that was asked for."""
     along: tuple[Gain, ...]
@@ -80,9 +71,10 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pair:
-    """The two families' gain on one basis."""
+    """The two families' curves of one basis, with what they are compared by."""
 
-    law: str
+    a: Curve
+    b: Curve
     along: tuple[Gain, ...]
     gain: Gain
 
@@ -103,7 +95,8 @@ def compare_runs(a: FamilyRuns, b: FamilyRuns, *, at: float | None, level: float
         FitError: no common range, or too few scales.
     """
     warnings: list[str] = []
-    ratios = tokens_per_param(a), tokens_per_param(b)
+    ratios = tokens_per_param(a.params, a.tokens), tokens_per_param(b.params, b.tokens)
+    ratio = common_ratio(*ratios)
 
     def compared(curve: Callable[[FamilyRuns, int], Curve]) -> _Pair:
         curve_a, curve_b = curve(a, seed), curve(b, seed + 1)
@@ -111,9 +104,8 @@ def compare_runs(a: FamilyRuns, b: FamilyRuns, *, at: float | None, level: float
         # The best level that both reach: the lowest loss, the highest accuracy.
         best = along[0] if a.falls else along[-1]
         gain = best if at is None else gain_at(curve_a, curve_b, at, confidence=level)
-        return _Pair(law=curve_a.result.law.name, along=along, gain=gain)
+        return _Pair(a=curve_a, b=curve_b, along=along, gain=gain)
 
-    ratio = common_ratio(*ratios)
     matched: _Pair | None = None
     if ratio is not None:
         try:
@@ -123,15 +115,16 @@ def compare_runs(a: FamilyRuns, b: FamilyRuns, *, at: float | None, level: float
     over_all: _Pair | None = None
     try:
         over_all = compared(lambda runs, seed: _compute_curve(runs, replicates, seed, [] if matched else warnings))
-    except FitError:
+    except (FitError, UsageError):  # Usage: a level that only the matched curves reach.
         if matched is None:
             raise
     pair = matched or over_all
     assert pair is not None
     if matched is None:
-        warnings += _mixed(a.family, b.family, *ratios)
+        warnings += mixed_lengths(a.family, b.family, *ratios)
     return Compared(
-        law=pair.law,
+        a=pair.a,
+        b=pair.b,
         gain=pair.gain,
         along=pair.along,
         matched_at=ratio if matched else None,
@@ -139,39 +132,6 @@ def compare_runs(a: FamilyRuns, b: FamilyRuns, *, at: float | None, level: float
         ratios=ratios,
         warnings=tuple(warnings),
     )
-
-
-def tokens_per_param(runs: FamilyRuns) -> TokensPerParam | None:
-    """Training tokens per parameter over the rows, None where a row does not state both."""
-    if runs.params is None or runs.tokens is None:
-        return None
-    ratio = runs.tokens / runs.params
-    return TokensPerParam(low=float(ratio.min()), median=float(np.median(ratio)), high=float(ratio.max()))
-
-
-def _differ(a: TokensPerParam | None, b: TokensPerParam | None) -> bool:
-    """Whether runs of the two families may differ in tokens per parameter; unknown counts as no."""
-    return a is not None and b is not None and max(a.high, b.high) > _SAME_RATIO * min(a.low, b.low)
-
-
-def common_ratio(a: TokensPerParam | None, b: TokensPerParam | None) -> float | None:
-    """Tokens per parameter to compare at: within both families' ranges, nearest to the middle of their medians.
-
-    None where they are not known, do not differ, or have no value in common.
-    """
-    if a is None or b is None or not _differ(a, b):
-        return None
-    low, high = max(a.low, b.low), min(a.high, b.high)
-    if low > high * _SAME_RATIO:
-        return None
-    return float(np.clip(np.sqrt(a.median * b.median), min(low, high), max(low, high)))
-
-
-def _mixed(family_a: str, family_b: str, a: TokensPerParam | None, b: TokensPerParam | None) -> list[str]:
-    if a is None or b is None or not _differ(a, b):
-        return []
-    ranges = f"{family_a}: {a.low:.3g} to {a.high:.3g}, {family_b}: {b.low:.3g} to {b.high:.3g}"
-    return [f"Tokens per parameter differ ({ranges}), so this ratio is of training length as well as of efficiency"]
 
 
 def verdict(gain: Gain, family_a: str, family_b: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import optimize
 
 from forecast.core.errors import FitError, UsageError
+from forecast.core.observations import BoolArray
 from forecast.laws.bootstrap import bootstrap, expanded_tail
 from forecast.laws.law import FloatArray, Law, SoftValue
 from forecast.laws.losses import Loss
@@ -45,6 +46,14 @@ class Curve:
         x = flops[:, None] if self.path is None else self.path.columns(flops)
         return np.asarray(self.result.law.predict(x, self.result.theta if theta is None else theta))
 
+    def band(self, flops: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
+        """Ends (rows,) of the fitted level's interval at training FLOPs (rows,), from the replicates."""
+        tail = expanded_tail(confidence, self.blocks, len(self.result.free))
+        with np.errstate(all="ignore"):
+            drawn = self.predict(flops, self.theta)
+        low, high = np.nanquantile(np.where(np.isfinite(drawn), drawn, np.nan), [tail, 1 - tail], axis=0)
+        return low, high
+
     def level_range(self) -> tuple[float, float]:
         """Smallest and largest fitted level within the measured range."""
         ends = self.predict(np.array([self.low, self.high]))
@@ -57,6 +66,10 @@ class Path:
 
     tokens_per_param: float
     flops_per_param_token: float
+
+    def near(self, params: FloatArray, tokens: FloatArray) -> BoolArray:
+        """Rows whose tokens per parameter are within a factor of two of the path's: they say how far along it was measured."""
+        return np.asarray(np.abs(np.log(tokens / params / self.tokens_per_param)) <= _NEAR)
 
     def columns(self, flops: FloatArray) -> FloatArray:
         """Parameters and tokens (rows, 2) that spend training FLOPs (rows,)."""
@@ -132,7 +145,7 @@ def fit_path_curve(
     Raises:
         FitError: fewer than two runs are near the path, or the runs do not determine the law.
     """
-    near = np.abs(np.log(tokens / params / path.tokens_per_param)) <= _NEAR
+    near = path.near(params, tokens)
     flops = path.flops_per_param_token * params[near] * tokens[near]
     if len(np.unique(flops)) < 2:
         raise FitError(f"{len(np.unique(flops))} runs have about {path.tokens_per_param:.3g} tokens per parameter")

@@ -38,6 +38,8 @@ class Uncertainty:
     constants: tuple[Constant, ...]
     method: str
     """How errors and intervals were found."""
+    replicates: Bootstrap | None
+    """None where errors are not by the bootstrap."""
     warnings: tuple[str, ...]
 
 
@@ -62,7 +64,7 @@ def quantify(result: FitResult, *, runs: Sequence[Hashable], level: float, repli
         if name not in result.unidentified
     ]
     constants = tuple(_constant(result, drawn, name, level) for name in result.law.names)
-    return Uncertainty(constants=constants, method=method, warnings=tuple(warnings))
+    return Uncertainty(constants=constants, method=method, replicates=drawn, warnings=tuple(warnings))
 
 
 def _replicates(result: FitResult, runs: Sequence[Hashable], replicates: int, seed: int) -> tuple[Bootstrap | None, list[str]]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from forecast.core.errors import FitError, InputError, UsageError
-from forecast.core.observations import FloatArray
+from forecast.core.observations import BoolArray, FloatArray
 from forecast.laws.comparison import FamilyRuns
-from forecast.laws.quantities import ACCURACIES, LOSSES
+from forecast.laws.equivalence import Path as TrainingPath
+from forecast.laws.quantities import ACCURACIES, ALL, ERRORS, LOSSES
 from forecast.observations.law_columns import in_order
 from forecast.observations.measurements import Measurements, Notice, Selection, load_measurements
 
@@ -34,10 +35,15 @@ def load_pair(
     """Read both families and check that they can be compared.
 
     Raises:
-        UsageError: tasks or shots of the two differ, or they share no metric.
+        UsageError: the same family twice, a metric that is neither loss nor accuracy, tasks or shots that differ, or no shared
+            metric.
         InputError: FLOPs of two conventions.
         FitError: a family has no row with the metric and FLOPs.
     """
+    if family_a == family_b:
+        raise UsageError(f"'{family_a}' is compared with itself", expected="two families")
+    if metric in ALL and metric not in (*LOSSES, *ERRORS, *ACCURACIES, "p_gold"):
+        raise UsageError(f"families cannot be compared on {metric}", expected="a loss or an accuracy")
     a = load_measurements(source, replace(selection, family=family_a), notice=notice)
     b = load_measurements(source, replace(selection, family=family_b), notice=lambda _text: None)
     _check_alike(a, b)
@@ -87,7 +93,7 @@ def _complete(data: Measurements, metric: str) -> Measurements:
 
 
 def _family_runs(data: Measurements, metric: str) -> FamilyRuns:
-    params, tokens = _sizes(data) or (None, None)
+    params, tokens = sizes_of(data) or (None, None)
     items = data.columns.get("n_items")
     return FamilyRuns(
         family=data.family,
@@ -102,10 +108,19 @@ def _family_runs(data: Measurements, metric: str) -> FamilyRuns:
     )
 
 
-def _sizes(data: Measurements) -> tuple[FloatArray, FloatArray] | None:
+def sizes_of(data: Measurements) -> tuple[FloatArray, FloatArray] | None:
+    """Parameters and tokens of all rows, None where a row does not state both."""
     column = next((name for name in ("params", "params_non_embedding") if name in data.columns), None)
     if column is None or "tokens" not in data.columns:
         return None
     params, tokens = data.column(column), data.column("tokens")
     whole = np.isfinite(params) & np.isfinite(tokens) & (params > 0) & (tokens > 0)
     return (params, tokens) if whole.all() else None
+
+
+def near_path(data: Measurements, matched_at: float | None) -> BoolArray:
+    """Rows that are near the tokens per parameter that families are compared at; all where none is."""
+    sizes = sizes_of(data)
+    if matched_at is None or sizes is None:
+        return np.ones(len(data), dtype=np.bool_)
+    return TrainingPath(tokens_per_param=matched_at, flops_per_param_token=1.0).near(*sizes)

@@ -39,7 +39,10 @@ def choose_columns(law: Law, data: Measurements, columns: Mapping[str, str], y: 
         chosen[entry.name] = present[0]
     if y is not None:
         data.column(y)
-        _check_output(law, y)
+        used = [name for name, column in chosen.items() if column == y]
+        if used:
+            raise UsageError(f"{y} is what '{law.name}' predicts from ({used[0]})", expected="another column in --y")
+        check_output(law, y)
         return chosen, y
     taken = set(chosen.values())
     wanted = [name for name in in_order(law.outputs, data.task) if name not in taken]
@@ -53,8 +56,12 @@ def choose_columns(law: Law, data: Measurements, columns: Mapping[str, str], y: 
     return chosen, present[0]
 
 
-def _check_output(law: Law, y: str) -> None:
-    """Refuse a column whose name means something that the law is not of; a name without a meaning is the user's word."""
+def check_output(law: Law, y: str) -> None:
+    """Refuse a column whose name means something that the law is not of; a name without a meaning is the user's word.
+
+    Raises:
+        UsageError: it means something else.
+    """
     if y in ALL and y not in law.outputs:
         meant = f", {BY_NAME[y].label}" if y in BY_NAME else ""
         raise UsageError(

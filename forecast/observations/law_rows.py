@@ -41,6 +41,21 @@ class LawRows:
             raise FitError(f"some rows have no standard error of {self.y}", remedy="leave out --use-sem")
         return errors / self.data.column(self.y) if space is Space.LOG else errors
 
+    def check_logarithms(self) -> None:
+        """Check that residuals of y can be taken in logarithms.
+
+        Raises:
+            FitError: a number is not above 0; names its row.
+        """
+        values = self.data.column(self.y)
+        bad = np.flatnonzero(values <= 0)
+        if len(bad):
+            raise FitError(
+                f"{self.y} is {values[bad[0]]:g} in row '{self.data.runs[bad[0]]}'",
+                expected="numbers above 0: residuals are taken in logarithms",
+                remedy="leave the row out, or take --space linear",
+            )
+
 
 def rows_for_law(law: Law, data: Measurements, columns: Mapping[str, str], y: str | None, *, notice: Notice) -> LawRows:
     """Choose the law's columns and keep the rows that have them all.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from forecast.core.errors import InputError, UsageError
+from forecast.core.metrics import ACCURACY_METRICS
 from forecast.core.observation_rows import ObservationRow, build_ladder
 from forecast.core.observations import FloatArray, Ladder
 from forecast.importers.tables import is_table, read_table
@@ -72,6 +73,18 @@ class Measurements:
             hint = f"did you mean '{close[0]}'?" if close else ""
             raise UsageError(f"{self.source} has no column '{name}'", expected=", ".join(sorted(self.columns)), remedy=hint)
         return self.columns[name]
+
+    def standard_errors(self, name: str) -> FloatArray:
+        """Standard error of a column's numbers (rows,), as stated or by the binomial of an accuracy; NaN where unknown."""
+        accuracy = "acc" + name.removeprefix("error") if name.startswith("error") else name
+        stated = next((self.columns[f"{it}_sem"] for it in (name, accuracy) if f"{it}_sem" in self.columns), None)
+        errors = np.full(len(self), np.nan) if stated is None else stated
+        if accuracy in ACCURACY_METRICS and "n_items" in self.columns and name in self.columns:
+            y, items = self.columns[name], self.columns["n_items"]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                binomial = np.sqrt(np.clip(y * (1 - y), 0, None) / np.where(items > 0, items, np.nan))
+            errors = np.where(np.isfinite(errors), errors, binomial)
+        return errors
 
     def take(self, rows: Sequence[int] | FloatArray) -> Measurements:
         """Return some of the rows."""

@@ -9,11 +9,14 @@ import numpy as np
 from forecast.core.errors import UsageError
 from forecast.core.observations import FloatArray
 from forecast.core.units import FLOPS_PER_PARAM_TOKEN, FlopsConvention, deepseek_flops_per_token
+from forecast.laws import get_law
 from forecast.laws.hyperparameters import Sweep
 from forecast.laws.optimal import TrainingRuns
-from forecast.observations.measurements import Measurements
+from forecast.laws.quantities import LOSSES
+from forecast.observations.law_columns import check_output, in_order
+from forecast.observations.measurements import Measurements, Notice
+from forecast.observations.plain_rows import check_used
 
-_LOSSES = ("loss", "bits_per_byte", "nll_per_byte", "nll_per_char", "nll_per_token", "nll_choice_norm")
 COUNTED = tuple(
     kind.value for kind in (FlopsConvention.SIX_ND_TOTAL, FlopsConvention.SIX_ND_NON_EMBEDDING, FlopsConvention.DEEPSEEK_MD)
 )
@@ -36,20 +39,23 @@ class CountedRuns:
     flops_convention: str
 
 
-def training_runs(data: Measurements, metric: str | None, convention: str | None) -> CountedRuns:
+def training_runs(data: Measurements, metric: str | None, convention: str | None, *, notice: Notice) -> CountedRuns:
     """Take the rows that state a loss, parameters, tokens and FLOPs.
 
     Args:
         data: measurements.
         metric: column of the loss; None takes the first that is known.
         convention: FLOPs are counted anew by it; None keeps the rows' own.
+        notice: takes what the user should read.
 
     Raises:
-        UsageError: no loss column, no parameters or tokens, or a convention that the rows lack the numbers for.
+        UsageError: no loss column, a metric that is not a loss, no parameters or tokens, or a convention that the rows lack
+            the numbers for.
+        FitError: a loss that cannot be in its unit.
     """
-    present = [name for name in _LOSSES if name in data.columns]
-    name = metric or (present[0] if present else "loss")
+    name = _loss_column(data, metric)
     loss = data.column(name)
+    check_used(data.columns, data.runs, {name: name})
     tokens = data.column("tokens")
     if convention is not None:
         params, per_token, kind = _count_anew(data, convention)
@@ -63,8 +69,30 @@ def training_runs(data: Measurements, metric: str | None, convention: str | None
     rows = np.flatnonzero(usable)
     if len(rows) == 0:
         raise UsageError(f"{data.source} has no row with {name}, {kind} parameters, tokens and FLOPs")
+    if len(rows) < len(data):
+        notice(
+            f"{len(data) - len(rows)} of {len(data)} rows lack one of {name}, {kind} parameters, tokens and FLOPs, or are "
+            "untrained, and are left out"
+        )
     runs = TrainingRuns(params=params, tokens=tokens, flops=flops, loss=loss, run=data.runs).take(rows)
     return CountedRuns(runs=runs, metric=name, params_kind=kind, flops_convention=used)
+
+
+def _loss_column(data: Measurements, metric: str | None) -> str:
+    """The user's loss, else the first that was measured: general text, then the card's, then in the metrics' order."""
+    if metric is not None:
+        data.column(metric)
+        check_output(get_law("chinchilla"), metric)
+        return metric
+    wanted = in_order(LOSSES, data.task)
+    present = [name for name in wanted if name in data.columns]
+    if not present:
+        raise UsageError(
+            f"{data.source} has no loss",
+            expected="a column " + " or ".join(wanted),
+            remedy="name the one that holds it: --metric",
+        )
+    return present[0]
 
 
 def hyperparameter_sweep(data: Measurements, metric: str) -> Sweep | None:

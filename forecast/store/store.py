@@ -260,3 +260,9 @@ class Store:
         self._spool.write("fit", fit_id, table)
         self.commit()
         return fit_id
+
+    def fits(self) -> list[dict[str, object]]:
+        """Return all stored fits, oldest first; `payload` is what was stored, as JSON."""
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            connection.execute("FROM fits ORDER BY created_at, fit_id")
+            return rows_of(connection)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
-    from forecast.api.fit import FitReport
+    from forecast.api.fit import FitReport, FittedLaw
+    from forecast.laws.uncertainty import Constant
 
 TableOption = Annotated[
     Path | None, typer.Option("--table", "--csv", help="Read a CSV, CSV.gz or Parquet table instead of --db.")
@@ -48,21 +50,34 @@ def fit(
     num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
     level: Annotated[float, typer.Option("--level", help="Nominal coverage of the intervals.")] = 0.95,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Replicates over runs; 0: profile and sandwich.")] = 1000,
+    save: Annotated[bool, typer.Option("--save", help="Store the fit in --db; `forecast fits` lists what is stored.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", callback=check_figure, help="Draw data, curve, band and constants: .png, .svg, .pdf."),
+    ] = None,
     db: DbOption = DEFAULT_DB,
     json: JsonOption = False,
     quiet: QuietOption = False,
     seed: SeedOption = 0,
 ) -> None:
     """Fit a scaling law: constants with standard errors and intervals, and whether they are identified at all."""
-    from forecast.cli.console import open_progress, print_json
+    from forecast.cli.console import open_progress, print_json, stderr_console
+    from forecast.core.errors import UsageError
 
     if not law:
+        if save or plot is not None:
+            given = "--save" if save else "--plot"
+            raise UsageError(f"{given} is given without a law", expected="forecast fit LAW", remedy="`forecast fit` lists them")
         _list_laws(json)
         return
-    from forecast.api.fit import FitRequest, fit_law
+    from forecast.api.fit import FitRequest, fit_rows
+    from forecast.api.predict import check_saving
+    from forecast.api.saved_fits import save_fit
     from forecast.cli.assignments import parse_assignments, parse_fixed, parse_soft
     from forecast.observations.measurements import Selection
 
+    if save:
+        check_saving(db)
     progress = open_progress(quiet=quiet or json)
     selection = Selection(
         family=family,
@@ -85,11 +100,50 @@ def fit(
         seed=seed,
     )
     with progress.stage("fitting", None):
-        report, _ = fit_law(table or db, selection, request, notice=progress.notice)
+        fitted = fit_rows(table or db, selection, request, notice=progress.notice)
+    if save:
+        stored = save_fit(fitted, db)
+        if not (quiet or json):
+            stderr_console().say(f"stored in {db}: {stored}")
+    if plot is not None:
+        _draw(fitted, plot)
+        if not (quiet or json):
+            stderr_console().say(f"drawn: {plot}")
+    # Last, so that a reader who goes away early leaves the fit stored and drawn.
     if json:
-        print_json(report)
-        return
-    _print(report)
+        print_json(fitted.report)
+    else:
+        _print(fitted.report)
+
+
+def _draw(fitted: FittedLaw, path: Path) -> None:
+    from forecast.report.fit_figure import FitPicture, draw_fit
+
+    report = fitted.report
+    picture = FitPicture(
+        columns=report.x,
+        y=report.y,
+        errors=fitted.data.standard_errors(report.y),
+        level=report.level,
+        constants=[_line(constant) for constant in report.constants],
+        flops_convention=report.flops_convention,
+        where=_where(report),
+    )
+    draw_fit(path, fitted.result, fitted.replicates, picture)
+
+
+def _where(report: FitReport) -> str:
+    return (" on ".join(part for part in (report.family, report.task) if part)) or Path(report.source).name
+
+
+def _line(constant: Constant) -> str:
+    if constant.value is None:
+        return f"{constant.name}: not identified"
+    if constant.role == "fixed":
+        return f"{constant.name} = {constant.value:.4g} (fixed)"
+    return f"{constant.name} = {constant.value:.4g}" + (
+        "" if constant.standard_error is None else f" ± {float(f'{constant.standard_error:.2g}'):g}"
+    )
 
 
 def _list_laws(json: bool) -> None:

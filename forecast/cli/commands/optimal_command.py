@@ -27,7 +27,9 @@ def optimal(
     family: Annotated[str | None, typer.Option("--family", "-f", help="Family whose runs to use.")] = None,
     task: Annotated[str | None, typer.Option("--task", "-t", help="Text set or benchmark whose loss to use.")] = None,
     where: Annotated[list[str] | None, typer.Option("--where", help="COLUMN=VALUE that rows must have; repeatable.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", "--y", help="Loss column; `loss` where there is one.")] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", "--y", help="Loss column; `loss` where there is one, else the card's.")
+    ] = None,
     approach: Annotated[list[str] | None, typer.Option("--approach", help="1, 2, 3, llama3; all unless said.")] = None,
     flops_convention: Annotated[
         str | None, typer.Option("--flops-convention", help="Count C anew: 6nd-total, 6nd-non-embedding or deepseek-md.")
@@ -98,8 +100,9 @@ def _print(report: OptimalReport) -> None:
 
     console = stdout_console()
     if report.n_runs:
+        shots = "" if report.num_fewshot is None else f" ({report.num_fewshot} shots)"
         console.say(
-            f"{report.family} on {report.task}: {report.metric} of {report.n_runs} runs, "
+            f"{report.family} on {report.task}{shots}: {report.metric} of {report.n_runs} runs, "
             f"{report.min_flops:.3g} to {report.max_flops:.3g} FLOPs ({report.flops_convention}); "
             f"N counts {report.params_kind} parameters"
         )

@@ -37,7 +37,9 @@ def plan(
     family: Annotated[str | None, typer.Option("--family", "-f", help="Family of the runs already made.")] = None,
     task: Annotated[str | None, typer.Option("--task", "-t", help="Text set or benchmark whose loss to use.")] = None,
     where: Annotated[list[str] | None, typer.Option("--where", help="COLUMN=VALUE that rows must have; repeatable.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Loss column.")] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="Loss column; `loss` where there is one, else the card's.")
+    ] = None,
     next_budget: Annotated[float | None, typer.Option("--next-budget", help="Most FLOPs of the next run.")] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -86,6 +88,9 @@ def _print(plan: Plan) -> None:
         f"Target: {plan.target_flops:.3g} FLOPs, {plan.target_params:.3g} parameters on {plan.target_tokens:.3g} tokens; "
         f"ladder: {plan.ladder_flops:.3g} FLOPs ({100 * plan.fraction:g} %)"
     )
+    if plan.metric is not None:
+        shots = "" if plan.num_fewshot is None else f" ({plan.num_fewshot} shots)"
+        console.say(f"runs already made: their {plan.metric}{shots}")
     table = Table(
         "FLOPs", "parameters", "layers x width", "tokens", "tokens/param", "learning rate", "batch (tokens)", "steps", "loss"
     )
