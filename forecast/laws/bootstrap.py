@@ -19,7 +19,7 @@ from forecast.laws.law import FloatArray
 from forecast.laws.newton import Stop
 from forecast.laws.points import as_columns
 from forecast.laws.result import FitResult
-from forecast.laws.solver import polish
+from forecast.laws.search import polish
 
 MIN_REPLICATES = 20
 """Fewer say nothing about an interval's ends."""
