@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.api.fitting import FittedLaw
+from forecast.api.fit import FittedLaw
 from forecast.core.errors import InputError
 from forecast.core.hashing import content_hash
 from forecast.core.plain_json import to_plain

@@ -11,12 +11,13 @@ from forecast.core.checkpoint_note import read_note
 from forecast.core.errors import ForecastError, InputError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.training.architecture import padded_vocabulary
-from forecast.training.crew import Job, train_all
 from forecast.training.events import CheckpointSaved, Event
 from forecast.training.machine import Machine, look_at_machine, measure_matmul_rate, settle_settings, wants_bfloat16
+from forecast.training.member import is_trained
 from forecast.training.plan import MemberPlan, plan_member
+from forecast.training.settings import MemberInputs, is_first_process
+from forecast.training.side_by_side import Job, train_all
 from forecast.training.token_cache import TokenCache, build_cache, load_tokenizer_file
-from forecast.training.training import MemberInputs, is_first_process, is_trained
 
 END_TOKEN = "<|endoftext|>"
 _STATE_EVERY_SECONDS = 60.0

@@ -14,15 +14,13 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from forecast.cli.streams import ReaderGoneError, prepare_streams
+from forecast.cli.streams import DEBUG_VARIABLE, ReaderGoneError, prepare_streams
 from forecast.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUNTIME, ForecastError
 from forecast.core.printable import one_line
 
 if TYPE_CHECKING:
     import typer
 
-DEBUG_VARIABLE = "FORECAST_DEBUG"
-"""Set to anything but 0, errors come with their traceback; `forecast --traceback ...` sets it."""
 _DEFECT_CHARS = 400
 """Other libraries' messages can fill pages."""
 

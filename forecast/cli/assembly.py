@@ -118,7 +118,7 @@ def _show_version(wanted: bool) -> None:
 
 def _show_tracebacks(wanted: bool) -> None:
     if wanted:
-        from forecast.cli.app import DEBUG_VARIABLE
+        from forecast.cli.streams import DEBUG_VARIABLE
 
         os.environ[DEBUG_VARIABLE] = "1"
 

@@ -12,6 +12,9 @@ from forecast.core.errors import EXIT_OK, ForecastError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+DEBUG_VARIABLE = "FORECAST_DEBUG"
+"""Set to anything but 0, errors come with their traceback; `forecast --traceback ...` sets it."""
+
 
 class OutputError(ForecastError):
     """Results cannot be written to standard output."""

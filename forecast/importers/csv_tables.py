@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from forecast.core.errors import InputError
-from forecast.importers.tables import ROWS_PER_BLOCK, Block, Table, check_columns, check_size
+from forecast.importers.table_blocks import ROWS_PER_BLOCK, Block, Table, check_columns, check_size
 from forecast.importers.text_lines import Advance, TextFile, split_lines
 
 _MAX_FIELD_CHARACTERS = 1 << 24

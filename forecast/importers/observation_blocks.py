@@ -31,7 +31,7 @@ from forecast.importers.observation_columns import (
     is_blank,
     parse_flag,
 )
-from forecast.importers.tables import Block
+from forecast.importers.table_blocks import Block
 
 _NUMBERS = NUMBER_COLUMNS | METRIC_COLUMNS | SEM_COLUMNS
 _INTEGERS = frozenset(field.name for field in CONTENT_COLUMNS if pa.types.is_integer(field.type))

@@ -25,7 +25,7 @@ from forecast.importers.observation_columns import (
     is_blank,
     parse_flag,
 )
-from forecast.importers.tables import Block, Table
+from forecast.importers.table_blocks import Block, Table
 
 _NOTHING = "nothing was imported"
 

@@ -14,7 +14,8 @@ from forecast.core.observation_rows import Notice, ObservationRow, to_ladders
 from forecast.core.progress import Progress
 from forecast.importers.observation_cells import read_rows
 from forecast.importers.observation_columns import ALIASES, KNOWN_COLUMNS, METRIC_COLUMNS, REQUIRED_COLUMNS
-from forecast.importers.tables import Block, Table, read_table
+from forecast.importers.table_blocks import Block, Table
+from forecast.importers.tables import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from forecast.core.errors import InputError
 from forecast.core.user_files import check_user_file
 from forecast.importers.observation_columns import TEXT_COLUMNS
-from forecast.importers.tables import ROWS_PER_BLOCK, Block, Table, check_columns, check_size
+from forecast.importers.table_blocks import ROWS_PER_BLOCK, Block, Table, check_columns, check_size
 from forecast.importers.text_lines import Advance
 
 

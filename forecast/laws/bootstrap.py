@@ -14,17 +14,42 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from forecast.core.errors import FitError
+from forecast.core.errors import FitError, UsageError
 from forecast.laws.law import FloatArray
 from forecast.laws.newton import Stop
 from forecast.laws.points import as_columns
 from forecast.laws.result import FitResult
-from forecast.laws.solver import polish
+from forecast.laws.search import polish
 
 MIN_REPLICATES = 20
 """Fewer say nothing about an interval's ends."""
+_MOST_REPLICATES = 100_000
+"""The ends of a 99.9 % interval are then known from 50 replicates each."""
 _TOLERANCE = 1e-9
 """Relative decrease still promised: far below the spread between replicates."""
+
+
+def check_level(level: float) -> None:
+    """Check the nominal coverage of intervals.
+
+    Raises:
+        UsageError: it is not a fraction between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise UsageError(f"level {level} cannot be meant", expected="a number between 0 and 1, such as 0.9")
+
+
+def check_replicates(replicates: int) -> None:
+    """Check the number of bootstrap replicates.
+
+    Raises:
+        UsageError: too few to say anything and not 0, or more than could change an interval.
+    """
+    if replicates != 0 and not MIN_REPLICATES <= replicates <= _MOST_REPLICATES:
+        raise UsageError(
+            f"{replicates} bootstrap replicates",
+            expected=f"0 for none, or at least {MIN_REPLICATES} and at most {_MOST_REPLICATES:,}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,13 +7,38 @@ the residual space (c-optimal design, Silvey 1980, ch. 3).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from forecast.core.errors import FitError
 from forecast.laws.law import FloatArray, Space
+from forecast.laws.losses import LeastSquares
+from forecast.laws.optimal import Frontier, TrainingRuns, flops_per_param_token
+from forecast.laws.registry import get_law
 from forecast.laws.result import FitResult
+from forecast.laws.solver import fit
+
+_CANDIDATES_PER_AXIS = 12
+_TOKENS_PER_PARAM = (2.0, 200.0)
+"""Candidates reach from a tenth to ten times what Hoffmann found optimal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextRun:
+    """The run to train next, among those affordable."""
+
+    params: float
+    tokens: float
+    flops: float
+    target_sd_now: float
+    """Relative standard deviation of the target's predicted mean loss."""
+    target_sd_after: float
+    reduction_per_flop: float
+    alternatives: Mapping[str, float]
+    """Policy -> the target's standard deviation after its run instead."""
+    alternatives_flops: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,24 +88,50 @@ def assess_candidates(result: FitResult, target: FloatArray, candidates: FloatAr
     )
 
 
-def choose_next(policy: str, *, cost: FloatArray, budget: float, design: Design | None, rng: np.random.Generator) -> int | None:
-    """Pick an affordable candidate: `design`, `cheapest`, `largest` or `random`; None when none is affordable.
+def choose_next_run(runs: TrainingRuns, frontier: Frontier, target_flops: float, budget: float, *, seed: int) -> NextRun:
+    """Return the affordable (N, D) that takes most variance off the target's forecast per FLOP, and what others would do.
 
-    >>> choose_next("largest", cost=np.array([1.0, 3.0, 9.0]), budget=5.0, design=None, rng=np.random.default_rng(0))
-    1
+    Raises:
+        FitError: nothing is affordable, or the fitted loss is not determined enough to weigh runs.
     """
-    affordable = np.flatnonzero(cost <= budget)
-    if len(affordable) == 0:
-        return None
-    if policy == "cheapest":
-        return int(affordable[np.argmin(cost[affordable])])
-    if policy == "largest":
-        return int(affordable[np.argmax(cost[affordable])])
-    if policy == "random":
-        return int(rng.choice(affordable))
-    if policy != "design" or design is None:
-        raise ValueError(f"policy {policy!r} needs a design")
-    return int(affordable[np.argmax((design.reduction / cost)[affordable])])
+    k = flops_per_param_token(runs)
+    result = fit(
+        get_law("chinchilla"), np.stack([runs.params, runs.tokens], axis=-1), runs.loss, loss=LeastSquares(), seed=seed
+    )
+    low = float(np.min(runs.flops))
+    if budget < low:
+        raise FitError(
+            f"{budget:.3g} FLOPs remain in the budget after the runs already made, less than their cheapest ({low:.3g})",
+            remedy="raise --fraction, or say with --next-budget what the next run may cost",
+        )
+    candidates = candidate_runs(low, budget, k)
+    target = np.array([frontier.params(target_flops), target_flops / (k * frontier.params(target_flops))])
+    design = assess_candidates(result, target, candidates)
+    cost = k * candidates[:, 0] * candidates[:, 1]
+    best = design.best(cost)
+    optimal = np.argsort(np.abs(np.log(candidates[:, 1] / candidates[:, 0]) - np.log(target[1] / target[0])), kind="stable")
+    on_line = optimal[: _CANDIDATES_PER_AXIS * 2]
+    others = {
+        "cheapest": int(on_line[np.argmin(cost[on_line])]),
+        "largest": int(on_line[np.argmax(cost[on_line])]),
+        "random": int(np.random.default_rng(seed).choice(len(candidates))),
+    }
+    return NextRun(
+        params=float(candidates[best, 0]),
+        tokens=float(candidates[best, 1]),
+        flops=float(cost[best]),
+        target_sd_now=design.target_sd,
+        target_sd_after=float(design.sd_after[best]),
+        reduction_per_flop=float(design.reduction[best] / cost[best]),
+        alternatives={name: float(design.sd_after[index]) for name, index in others.items()},
+        alternatives_flops={name: float(cost[index]) for name, index in others.items()},
+    )
 
 
-POLICIES = ("design", "cheapest", "largest", "random")
+def candidate_runs(low: float, budget: float, k: float) -> FloatArray:
+    """(N, D) on a grid: budgets from the cheapest run to the affordable, each at 2 to 200 tokens per parameter."""
+    budgets = np.geomspace(low, budget, _CANDIDATES_PER_AXIS)
+    ratios = np.geomspace(*_TOKENS_PER_PARAM, _CANDIDATES_PER_AXIS)
+    c, r = (grid.ravel() for grid in np.meshgrid(budgets, ratios))
+    n = np.sqrt(c / (k * r))
+    return np.stack([n, r * n], axis=-1)

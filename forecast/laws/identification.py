@@ -11,10 +11,10 @@ import numpy as np
 from scipy import stats
 
 from forecast.laws.covariance import Covariances, Rows, row_terms, statistic_scale
-from forecast.laws.held import Profile
 from forecast.laws.law import FloatArray, Role, Space
 from forecast.laws.objective import Objective
 from forecast.laws.points import Points
+from forecast.laws.profile_search import Profile
 
 _FLAT = 1e-11
 """Smallest eigenvalue of the unit-diagonal information that is told from rounding."""

@@ -24,6 +24,8 @@ _MIN_BUDGETS = 3
 """With fewer shared budgets, loss curves are cut instead."""
 _SLICES = 9
 """Budgets at which loss curves are cut where no runs share a budget (Hoffmann used nine)."""
+APPROACH_BY = {"params": "Hoffmann 2 (isoFLOP in log N)", "tokens": "Llama 3 (isoFLOP in log D)"}
+"""What the parabola is drawn over -> the approach's name."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,7 +154,7 @@ def isoflop_frontier(runs: TrainingRuns, *, by: str, replicates: int = 1000, see
     if len(drawn) < 0.8 * replicates:
         notes.append(f"{replicates - len(drawn)} of {replicates} bootstrap replicates had fewer than two minima")
     frontier = Frontier(
-        approach="Hoffmann 2 (isoFLOP in log N)" if by == "params" else "Llama 3 (isoFLOP in log D)",
+        approach=APPROACH_BY[by],
         n0=n0,
         a=a,
         d0=d0,
@@ -163,6 +165,22 @@ def isoflop_frontier(runs: TrainingRuns, *, by: str, replicates: int = 1000, see
         notes=tuple(notes),
     )
     return frontier, parabolas
+
+
+def isoflop_frontier_of(
+    every: TrainingRuns, ends: TrainingRuns, *, by: str, replicates: int, curve_replicates: int, seed: int
+) -> tuple[Frontier, list[Parabola]]:
+    """Take ends of runs where they share budgets; otherwise all checkpoints, whose curves are cut.
+
+    Raises:
+        FitError: neither has two budgets with a minimum; the reason is that of the last attempt.
+    """
+    try:
+        return isoflop_frontier(ends, by=by, replicates=replicates, seed=seed)
+    except FitError:
+        if len(every) <= len(ends):
+            raise
+    return isoflop_frontier(every, by=by, replicates=min(replicates, curve_replicates), seed=seed)
 
 
 def _once(runs: TrainingRuns, by: str) -> tuple[float, float, float, float, list[Parabola], str]:

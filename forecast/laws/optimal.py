@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.core.errors import FitError
+from forecast.core.units import FLOPS_PER_PARAM_TOKEN
 from forecast.laws.bootstrap import block_weights, bootstrap, expanded_tail
 from forecast.laws.law import FloatArray
 from forecast.laws.losses import Huber
@@ -174,7 +175,7 @@ def _frontier_of(theta: FloatArray, k: float) -> FloatArray:
     return np.stack([log_g - a * np.log(k), a, -log_g - (1 - a) * np.log(k), 1 - a], axis=-1)
 
 
-def published_frontier(source: str, params: Sequence[float], k: float = 6.0) -> Frontier:
+def published_frontier(source: str, params: Sequence[float], k: float = FLOPS_PER_PARAM_TOKEN) -> Frontier:
     """Approach 3's optimum for printed constants (A, B, E, alpha, beta), without intervals.
 
     >>> round(published_frontier("Hoffmann 2022", (406.4, 410.7, 1.69, 0.34, 0.28)).a, 3)
@@ -191,4 +192,23 @@ def published_frontier(source: str, params: Sequence[float], k: float = 6.0) -> 
         blocks=0,
         free=5,
         notes=("printed constants",),
+    )
+
+
+def fixed_ratio_frontier(ratio: float) -> Frontier:
+    """Return the frontier of one number of tokens per parameter: N = sqrt(C / (6 r)), D = r N.
+
+    >>> round(fixed_ratio_frontier(20.0).params(1.2e20))
+    1000000000
+    """
+    n0 = -0.5 * float(np.log(FLOPS_PER_PARAM_TOKEN * ratio))
+    return Frontier(
+        approach=f"{ratio:g} tokens per parameter",
+        n0=n0,
+        a=0.5,
+        d0=n0 + float(np.log(ratio)),
+        b=0.5,
+        replicates=np.empty((0, 4)),
+        blocks=0,
+        free=1,
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy import optimize
 
 from forecast.laws.law import Constraints, Law, Space
 from forecast.laws.losses import BetaBinomial
 from forecast.laws.points import Points
+from forecast.laws.search import build_objective, polish, search
 
 _LOGIT_RANGE = (-16.0, 4.0)
 """rho from 1e-7 (binomial) to 0.98."""
@@ -16,10 +18,6 @@ _LOGIT_RANGE = (-16.0, 4.0)
 
 def estimate_rho(law: Law, points: Points, loss: BetaBinomial, constraints: Constraints, *, seed: int) -> float:
     """Return the rho in (1e-7, 0.98) with the highest likelihood, the law's parameters being refitted at every rho."""
-    from scipy import optimize
-
-    from forecast.laws.solver import build_objective, polish, search
-
     first = replace(loss, rho=0.01)
     base = build_objective(law, points, first, Space.LINEAR, constraints, 1.0)
     u, _, _ = search(base, seed=seed, starts=24)

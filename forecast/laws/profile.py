@@ -14,7 +14,7 @@ from scipy import optimize, stats
 
 from forecast.core.errors import FitError
 from forecast.laws.covariance import statistic_scale
-from forecast.laws.held import Profile
+from forecast.laws.profile_search import Profile
 from forecast.laws.result import FitResult
 
 _EXPANSIONS = 60

@@ -14,7 +14,7 @@ from forecast.core.records import Metadata
 from forecast.core.scale import RANGES, scale_fault
 from forecast.core.units import FlopsConvention
 from forecast.importers.observation_columns import ALIASES, is_blank, parse_flag
-from forecast.importers.tables import Table
+from forecast.importers.table_blocks import Table
 
 _NUMBERS = ("params", "params_non_embedding", "tokens", "flops", "chance", "lr_fraction")
 _COUNTS = ("step", "num_fewshot", "n_items")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from forecast.core.errors import InputError, UsageError
 from forecast.core.ladder_choice import ChosenLadder, ShotsRule, choose_ladders, has_accuracy
 from forecast.core.observation_rows import Notice, ObservationRow
-from forecast.importers.tables import Table, is_table, read_table
+from forecast.importers.table_blocks import Table
+from forecast.importers.tables import is_table, read_table
 from forecast.observations.plain_rows import as_number, plain_rows
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from forecast.catalog.training import TrainingRecipe
 from forecast.core.errors import UsageError
 from forecast.training.plan import MemberPlan, choose_micro_sequences
-from forecast.training.training import TrainingSettings
+from forecast.training.settings import TrainingSettings
 
 _CPU_SHARE = 0.8
 """Share of the free memory that training may plan with; estimates are not exact."""

@@ -18,8 +18,9 @@ from forecast.core.errors import CheckpointError
 from forecast.training.checkpoints import kept_folder, save_checkpoint
 from forecast.training.events import CheckpointSaved, Report, StepsDone
 from forecast.training.packed_sequences import PackedSequences
+from forecast.training.phases import COMPLETE_MARK, Phase, state_step
 from forecast.training.plan import MemberPlan, learning_rate_fraction
-from forecast.training.training import COMPLETE_MARK, MemberInputs, Phase, TrainingSettings, is_first_process, state_step
+from forecast.training.settings import MemberInputs, TrainingSettings, is_first_process
 from forecast.training.validation_loss import measure_loss
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from forecast.training.plan import MemberPlan
-    from forecast.training.training import TrainingSettings
+    from forecast.training.settings import TrainingSettings
 
 
 def measure_loss(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecast.api.fitting import FitReport, FitRequest, fit_law
+from forecast.api.fit import FitReport, FitRequest, fit_law
 from forecast.core.errors import FitError, UsageError
 from forecast.laws import Law, get_law, list_laws
 from forecast.laws.quantities import ALL

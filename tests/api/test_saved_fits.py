@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from forecast.api.fitting import FitRequest, fit_rows
+from forecast.api.fit import FitRequest, fit_rows
 from forecast.api.saved_fits import rows_hash, stored_fits
 from forecast.cli.app import build_app
 from forecast.core.errors import InputError, UsageError

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from forecast.api.comparison import compare_families
+from forecast.api.compare import compare_families
 from forecast.api.report import write_report
 from forecast.cli.app import build_app
 from forecast.core.errors import NotForecastableError, UsageError

@@ -7,7 +7,7 @@ import pytest
 
 from forecast.core.errors import FitError, UsageError
 from forecast.laws import LeastSquares, fit, get_law
-from forecast.laws.design import assess_candidates, choose_next
+from forecast.laws.design import assess_candidates
 from forecast.laws.equivalence import Curve, common_levels, fit_curve, gain_at, gain_curve
 
 LAW = get_law("power-law")
@@ -29,17 +29,6 @@ def test_the_promised_variance_is_what_refitting_gives() -> None:
         assert design.sd_after[index] == pytest.approx(np.sqrt(gradient @ covariance @ gradient), rel=1e-6)
     assert np.argmax(design.reduction) == 3
     assert np.all(design.sd_after <= design.target_sd)
-
-
-def test_policies() -> None:
-    cost = np.array([1.0, 2.0, 8.0, 50.0])
-    rng = np.random.default_rng(0)
-    assert choose_next("cheapest", cost=cost, budget=10.0, design=None, rng=rng) == 0
-    assert choose_next("largest", cost=cost, budget=10.0, design=None, rng=rng) == 2
-    assert choose_next("random", cost=cost, budget=2.5, design=None, rng=rng) in (0, 1)
-    assert choose_next("random", cost=cost, budget=0.5, design=None, rng=rng) is None
-    with pytest.raises(ValueError, match="needs a design"):
-        choose_next("design", cost=cost, budget=10.0, design=None, rng=rng)
 
 
 def curve(scale: float, low: float = 1e18, high: float = 1e22, noise: float = 0.002, seed: int = 0) -> Curve:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from forecast.api.backtest import run_backtest
-from forecast.api.comparison import compare_families
-from forecast.api.fitting import FitRequest, fit_law
+from forecast.api.compare import compare_families
+from forecast.api.fit import FitRequest, fit_law
 from forecast.api.optimal import find_optimum
-from forecast.api.planning import PlanRequest, make_plan
+from forecast.api.plan import PlanRequest, make_plan
 from forecast.api.predict import predict
 from forecast.api.report import write_report
 from forecast.core.errors import ForecastError, InputError, NotForecastableError, UsageError

@@ -10,8 +10,8 @@ from forecast.catalog.training import read_recipe
 from forecast.training.architecture import padded_vocabulary
 from forecast.training.demo_files import write_world
 from forecast.training.plan import plan_member
+from forecast.training.settings import MemberInputs, TrainingSettings
 from forecast.training.token_cache import build_cache
-from forecast.training.training import MemberInputs, TrainingSettings
 from forecast.training.world import make_world
 
 CARD = """\

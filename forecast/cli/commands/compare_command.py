@@ -11,7 +11,7 @@ from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, 
 from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
-    from forecast.api.comparison import Comparison, ComparisonDrawing
+    from forecast.api.compare import Comparison, ComparisonDrawing
     from forecast.observations.measurements import Measurements
 
 
@@ -44,8 +44,8 @@ def compare(
     seed: SeedOption = 0,
 ) -> None:
     """How many times A's compute B needs to equal it, within the range that both were measured in."""
-    from forecast.api.comparison import compare_drawn
-    from forecast.api.options import parse_assignments
+    from forecast.api.compare import compare_drawn
+    from forecast.cli.assignments import parse_assignments
     from forecast.cli.console import open_progress, print_json, stderr_console
     from forecast.observations.measurements import Selection
 
@@ -79,8 +79,8 @@ def compare(
 
 
 def _draw(found: Comparison, drawing: ComparisonDrawing, path: Path) -> None:
-    from forecast.api.training_lengths import near_path
     from forecast.laws.equivalence import Curve
+    from forecast.observations.family_pair import near_path
     from forecast.report.comparison_figure import ComparisonPicture, FamilyPicture, draw_comparison
 
     def family(name: str, curve: Curve, data: Measurements) -> FamilyPicture:

@@ -11,7 +11,8 @@ from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, 
 from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
-    from forecast.api.fitting import Constant, FitReport, FittedLaw
+    from forecast.api.fit import FitReport, FittedLaw
+    from forecast.laws.uncertainty import Constant
 
 TableOption = Annotated[
     Path | None, typer.Option("--table", "--csv", help="Read a CSV, CSV.gz or Parquet table instead of --db.")
@@ -69,10 +70,10 @@ def fit(
             raise UsageError(f"{given} is given without a law", expected="forecast fit LAW", remedy="`forecast fit` lists them")
         _list_laws(json)
         return
-    from forecast.api.fitting import FitRequest, fit_rows
-    from forecast.api.options import parse_assignments, parse_fixed, parse_soft
+    from forecast.api.fit import FitRequest, fit_rows
     from forecast.api.predict import check_saving
     from forecast.api.saved_fits import save_fit
+    from forecast.cli.assignments import parse_assignments, parse_fixed, parse_soft
     from forecast.observations.measurements import Selection
 
     if save:

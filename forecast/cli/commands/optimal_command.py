@@ -48,7 +48,7 @@ def optimal(
 ) -> None:
     """Compute-optimal parameters and tokens at a budget, by three approaches of Hoffmann and by Llama 3's, side by side."""
     from forecast.api.optimal import APPROACHES, find_optimum
-    from forecast.api.options import parse_assignments
+    from forecast.cli.assignments import parse_assignments
     from forecast.cli.console import open_progress, print_json
     from forecast.core.errors import UsageError
     from forecast.observations.measurements import Selection

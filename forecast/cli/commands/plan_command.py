@@ -10,7 +10,7 @@ import typer
 from forecast.cli.options import JsonOption, QuietOption, SeedOption
 
 if TYPE_CHECKING:
-    from forecast.api.planning import Plan
+    from forecast.api.plan import Plan
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +46,8 @@ def plan(
     seed: SeedOption = 0,
 ) -> None:
     """Plan a ladder of small runs for a target budget; given runs, also the next one that sharpens its forecast most."""
-    from forecast.api.options import parse_assignments
-    from forecast.api.planning import PlanRequest, make_plan
+    from forecast.api.plan import PlanRequest, make_plan
+    from forecast.cli.assignments import parse_assignments
     from forecast.cli.console import open_progress, print_json
     from forecast.core.errors import UsageError
     from forecast.observations.measurements import Selection

@@ -1,4 +1,4 @@
-"""Options that several workflows share, and how their text is read."""
+"""Options of the form NAME=VALUE, and how their text is read."""
 
 from __future__ import annotations
 
@@ -6,33 +6,6 @@ from collections.abc import Sequence
 
 from forecast.core.errors import UsageError
 from forecast.laws import SoftValue
-from forecast.laws.bootstrap import MIN_REPLICATES
-
-_MOST_REPLICATES = 100_000
-"""The ends of a 99.9 % interval are then known from 50 replicates each."""
-
-
-def check_level(level: float) -> None:
-    """Check the nominal coverage of intervals.
-
-    Raises:
-        UsageError: it is no fraction between 0 and 1.
-    """
-    if not 0 < level < 1:
-        raise UsageError(f"level {level} cannot be meant", expected="a number between 0 and 1, such as 0.9")
-
-
-def check_replicates(replicates: int) -> None:
-    """Check the number of bootstrap replicates.
-
-    Raises:
-        UsageError: too few to say anything and not 0, or more than could change an interval.
-    """
-    if replicates != 0 and not MIN_REPLICATES <= replicates <= _MOST_REPLICATES:
-        raise UsageError(
-            f"{replicates} bootstrap replicates",
-            expected=f"0 for none, or at least {MIN_REPLICATES} and at most {_MOST_REPLICATES:,}",
-        )
 
 
 def parse_assignments(texts: Sequence[str], what: str) -> dict[str, str]:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from forecast.api.fitting import FitRequest, fit_law, parse_loss
-from forecast.api.options import parse_assignments, parse_fixed, parse_soft
+from forecast.api.fit import FitRequest, fit_law
 from forecast.cli.app import build_app
 from forecast.core.errors import ForecastError, UsageError
 from forecast.laws import get_law
@@ -189,19 +188,6 @@ def test_untrained_checkpoints_are_left_out_and_said(tmp_path: Path) -> None:
     assert any("untrained" in text for text in said)
 
 
-def test_option_parsers() -> None:
-    assert parse_assignments(["a=b=c"], "--x") == {"a": "b=c"}
-    assert parse_fixed(["E=1e-3"]) == {"E": 1e-3}
-    assert parse_soft(["E=1:0.5"])["E"].sd == 0.5
-    for bad in (["E=x"], ["E"]):
-        with pytest.raises(UsageError):
-            parse_fixed(bad)
-    with pytest.raises(UsageError, match="NAME=MEAN:SD"):
-        parse_soft(["E=1"])
-    with pytest.raises(UsageError, match="needs the number of items"):
-        parse_loss("binomial", get_law("sigmoid"), None)
-
-
 def test_stored_results_are_fitted_like_a_table(table: Path, tmp_path: Path) -> None:
     from forecast.importers import read_observations
     from forecast.store import Store
@@ -230,7 +216,7 @@ def test_many_rows_cost_no_thousand_refits(tmp_path: Path, monkeypatch: pytest.M
     lines = [f"{c:.8e},{y:.8e},run{i % 50}" for i, (c, y) in enumerate(zip(flops, loss, strict=True))]
     path = tmp_path / "many.csv"
     path.write_text("\n".join(["flops,loss,number", *lines]) + "\n", encoding="utf-8")
-    monkeypatch.setattr("forecast.api.fitting.bootstrap", lambda *_, **__: pytest.fail("refitted"))
+    monkeypatch.setattr("forecast.laws.uncertainty.bootstrap", lambda *_, **__: pytest.fail("refitted"))
     report, _ = fit_law(path, Selection(), FitRequest(law="power-law", y="loss"), notice=lambda _text: None)
     assert report.uncertainty == "sandwich"
     alpha = report.constants[1]
@@ -238,7 +224,7 @@ def test_many_rows_cost_no_thousand_refits(tmp_path: Path, monkeypatch: pytest.M
     assert alpha.hi is not None
     assert alpha.lo < 0.1 < alpha.hi < alpha.lo + 0.001
     monkeypatch.undo()
-    monkeypatch.setattr("forecast.api.fitting._CELLS", 30 * 20_001)
+    monkeypatch.setattr("forecast.laws.uncertainty._CELLS", 30 * 20_001)
     path.write_text(path.read_text(encoding="utf-8").replace("number", "model", 1), encoding="utf-8")
     report, _ = fit_law(path, Selection(), FitRequest(law="power-law", y="loss"), notice=lambda _text: None)
     assert report.uncertainty == "bootstrap over 50 runs, 30 replicates"

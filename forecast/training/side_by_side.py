@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from forecast.core.errors import CheckpointError, ForecastError
 from forecast.training.events import Event, Report
+from forecast.training.member import train_member
 from forecast.training.plan import MemberPlan
-from forecast.training.training import MemberInputs, TrainingSettings, train_member
+from forecast.training.settings import MemberInputs, TrainingSettings
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

@@ -13,7 +13,8 @@ from forecast.core.checkpoint_note import read_note
 from forecast.core.errors import CheckpointError
 from forecast.training.checkpoints import find_saved
 from forecast.training.events import CheckpointSaved, StepsDone
-from forecast.training.training import is_trained, phases, read_losses, train_member
+from forecast.training.member import is_trained, read_losses, train_member
+from forecast.training.phases import phases
 
 WSD = "{kind: wsd, warmup: 0.1, decay: 0.25}"
 
@@ -164,7 +165,7 @@ def test_llama_trains_too(tiny_family, tmp_path, settings_of):
 
 
 def test_lost_loss_stops_the_run_and_keeps_what_was_saved(tiny_family, tmp_path, settings_of, monkeypatch):
-    import forecast.training.training as training
+    import forecast.training.member as training
 
     build = training._new_model
 

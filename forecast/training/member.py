@@ -1,95 +1,25 @@
 """Trains one member with transformers' Trainer: resumable after a kill, deterministic on one machine, torchrun-able.
 
-A run is a chain of phases. A cosine run is one phase; a warmup-stable-decay run is a trunk at constant rate with, for each
-budget, a branch that decays from the trunk's state. Every phase keeps its own restart states; a finished member has none.
+A run is a chain of phases; every phase keeps its own restart states, and a finished member has none.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast.catalog.training import ScheduleKind
 from forecast.core.errors import CheckpointError
 from forecast.core.memory_reuse import keep_freed_memory
 from forecast.training.checkpoints import find_saved, kept_folder, plan_hash
 from forecast.training.events import Report, StepsDone
-from forecast.training.plan import Branch, MemberPlan
-from forecast.training.token_cache import TokenCache
+from forecast.training.phases import Phase, newest_state, phases, state_step
+from forecast.training.plan import MemberPlan
+from forecast.training.settings import MemberInputs, TrainingSettings, is_first_process
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """How this machine trains; changes no result but through rounding."""
-
-    use_cuda: bool
-    bfloat16: bool
-    compile: bool
-    threads: int
-    micro_sequences: int
-    accumulation: int
-    state_every_seconds: float
-    """How much work a kill may cost."""
-    log_every_steps: int
-    peak_flops_per_second: float
-    """Measured matmul rate of this device, for MFU."""
-    validation_sequences: int
-    """Sequences of the validation text that the loss is taken over."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemberInputs:
-    """Files that a member's training reads and writes."""
-
-    train: TokenCache
-    validation: TokenCache | None
-    tokenizer: Path
-    folder: Path
-    """The family's folder; the member's is below it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """One stretch of steps with its own restart states."""
-
-    name: str
-    start: int
-    end: int
-    branch: Branch
-    """Decides the learning rate."""
-    after: str | None
-    """Phase whose last state this one starts from."""
-    is_branch_end: bool
-
-
-def phases(plan: MemberPlan) -> tuple[Phase, ...]:
-    """Cut a run into phases.
-
-    Cosine: one. WSD: trunk to the first decay, its branch, trunk to the second decay, its branch, ...
-    """
-    if plan.recipe.schedule.kind is ScheduleKind.COSINE:
-        branch = plan.branches[-1]
-        return (Phase(name="run", start=0, end=branch.end, branch=branch, after=None, is_branch_end=True),)
-    chain: list[Phase] = []
-    trunk, at = None, 0
-    stable = Branch(decay_from=plan.steps, end=plan.steps)
-    for branch in plan.branches:
-        if branch.decay_from > at:
-            name = f"trunk-{branch.decay_from}"
-            chain.append(Phase(name=name, start=at, end=branch.decay_from, branch=stable, after=trunk, is_branch_end=False))
-            trunk, at = name, branch.decay_from
-        chain.append(
-            Phase(name=f"branch-{branch.end}", start=at, end=branch.end, branch=branch, after=trunk, is_branch_end=True)
-        )
-    return tuple(chain)
 
 
 def is_trained(plan: MemberPlan, folder: Path) -> bool:
@@ -118,11 +48,6 @@ def train_member(plan: MemberPlan, inputs: MemberInputs, settings: TrainingSetti
         _train_phase(plan, inputs, settings, report, phase, state_root)
     if is_first_process():
         shutil.rmtree(state_root.parent, ignore_errors=True)
-
-
-def is_first_process() -> bool:
-    """Whether this process writes files (the first of a torchrun, or the only one)."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _is_done(plan: MemberPlan, folder: Path, phase: Phase, later: tuple[Phase, ...]) -> bool:
@@ -161,26 +86,6 @@ def _new_model(plan: MemberPlan) -> PreTrainedModel:
     from forecast.training.architecture import build_model
 
     return build_model(plan.recipe, plan.member, vocabulary=plan.vocabulary, end_token=plan.end_token, seed=plan.seed)
-
-
-COMPLETE_MARK = "complete"
-"""Written into a restart state after everything else: a state without it was cut off by a kill."""
-
-
-def _states(folder: Path) -> Iterator[Path]:
-    for path in folder.glob("checkpoint-*"):
-        if (path / COMPLETE_MARK).is_file():
-            yield path
-
-
-def state_step(state: Path) -> int:
-    """Optimiser steps of a restart state."""
-    return int(state.name.rpartition("-")[2])
-
-
-def newest_state(folder: Path) -> Path | None:
-    """Return the furthest complete restart state of a phase."""
-    return max(_states(folder), key=state_step, default=None)
 
 
 def read_losses(member_folder: Path) -> list[dict[str, float]]:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.core.observations import BoolArray, FloatArray
-from forecast.laws.equivalence import Path
-from forecast.observations.measurements import Measurements
+from forecast.core.observations import FloatArray
 
 _SAME_RATIO = 1.1
 """Families whose tokens per parameter all lie within this factor were trained alike: compute alone compares them."""
@@ -23,34 +21,15 @@ class TokensPerParam:
     high: float
 
 
-def tokens_per_param(data: Measurements) -> TokensPerParam | None:
-    """Training tokens per parameter over the rows, None where a row does not state both."""
-    counted = sizes_of(data)
-    if counted is None:
+def tokens_per_param(params: FloatArray | None, tokens: FloatArray | None) -> TokensPerParam | None:
+    """Training tokens per parameter over the rows (rows,), None where a row does not state both."""
+    if params is None or tokens is None:
         return None
-    ratio = counted[1] / counted[0]
+    ratio = tokens / params
     return TokensPerParam(low=float(ratio.min()), median=float(np.median(ratio)), high=float(ratio.max()))
 
 
-def sizes_of(data: Measurements) -> tuple[FloatArray, FloatArray] | None:
-    """Parameters and tokens of all rows, None where a row does not state both."""
-    column = next((name for name in ("params", "params_non_embedding") if name in data.columns), None)
-    if column is None or "tokens" not in data.columns:
-        return None
-    params, tokens = data.column(column), data.column("tokens")
-    whole = np.isfinite(params) & np.isfinite(tokens) & (params > 0) & (tokens > 0)
-    return (params, tokens) if whole.all() else None
-
-
-def near_path(data: Measurements, matched_at: float | None) -> BoolArray:
-    """Rows that are near the tokens per parameter that families are compared at; all where none is."""
-    sizes = sizes_of(data)
-    if matched_at is None or sizes is None:
-        return np.ones(len(data), dtype=np.bool_)
-    return Path(tokens_per_param=matched_at, flops_per_param_token=1.0).near(*sizes)
-
-
-def differ(a: TokensPerParam | None, b: TokensPerParam | None) -> bool:
+def _differ(a: TokensPerParam | None, b: TokensPerParam | None) -> bool:
     """Whether runs of the two families may differ in tokens per parameter; unknown counts as no."""
     return a is not None and b is not None and max(a.high, b.high) > _SAME_RATIO * min(a.low, b.low)
 
@@ -60,7 +39,7 @@ def common_ratio(a: TokensPerParam | None, b: TokensPerParam | None) -> float | 
 
     None where they are not known, do not differ, or have no value in common.
     """
-    if a is None or b is None or not differ(a, b):
+    if a is None or b is None or not _differ(a, b):
         return None
     low, high = max(a.low, b.low), min(a.high, b.high)
     if low > high * _SAME_RATIO:
@@ -76,7 +55,7 @@ def mixed_lengths(family_a: str, family_b: str, a: TokensPerParam | None, b: Tok
             f"Tokens per parameter of {lacking} are not known: where the families were trained for different lengths, "
             "this ratio is of training length as well as of efficiency"
         ]
-    if not differ(a, b):
+    if not _differ(a, b):
         return []
     ranges = f"{family_a}: {a.low:.3g} to {a.high:.3g}, {family_b}: {b.low:.3g} to {b.high:.3g}"
     return [f"Tokens per parameter differ ({ranges}), so this ratio is of training length as well as of efficiency"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from forecast.api.comparison import Comparison, compare_families
+from forecast.api.compare import Comparison, compare_families
 from forecast.cli.app import build_app
 from forecast.core.errors import FitError, UsageError
 from forecast.laws import get_law
