@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from forecast.core.errors import ForecastError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
+from forecast.evaluation.lookup import sql_list
 from forecast.evaluation.readiness import missing_for_predict
 from forecast.evaluation.tasks import RenderingSettings, write_out_tasks
 from forecast.hub import Fetcher
@@ -191,10 +192,8 @@ def _rows_of(store: ResultStore, run_ids: Sequence[str]) -> list[dict[str, objec
     """Rows of `scores` with what the runs cost, sessions of an interrupted run added up."""
     if not run_ids:
         return []
-    listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
-    costs: dict[object, dict[str, object]] = {}
-    for part in store.query(f"SELECT run_id, {', '.join(_COSTS)} FROM runs WHERE run_id IN ({listed})"):
-        costs.update({row.pop("run_id"): row for row in part.to_pylist()})
+    known = store.lookup(f"SELECT run_id, {', '.join(_COSTS)} FROM runs WHERE run_id IN ({sql_list(run_ids)})")
+    costs = {row.pop("run_id"): row for row in known}
     return [{**row, **costs.get(row["run_id"], {})} for row in store.score_rows(run_ids)]
 
 
