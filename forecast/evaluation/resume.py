@@ -20,22 +20,21 @@ class FinishedRuns:
     """Looks a checkpoint's runs up in the store by identity, tasks and settings alone."""
 
     store: ResultStore
-    rendered: Sequence[RenderedTask]
     settings: ScoringSettings
 
-    def find_pinned(self, request: CheckpointRequest) -> list[str]:
+    def find_pinned(self, request: CheckpointRequest, tasks: Sequence[RenderedTask]) -> list[str]:
         """Return a pinned hub checkpoint's runs when all hold all items and the stored facts are the request's; else none."""
         commit = str(request.metadata.get("revision_sha") or "")
         if not commit:
             return []
-        rows = self._complete(hub_identity(request.source, commit))
+        rows = self._complete(hub_identity(request.source, commit), tasks)
         return [str(row["run_id"]) for row in rows] if all(_agrees(request, row) for row in rows) else []
 
-    def find(self, checkpoint_id: str) -> list[str]:
+    def find(self, checkpoint_id: str, tasks: Sequence[RenderedTask]) -> list[str]:
         """Return a checkpoint's runs, in the order of the tasks, when all hold all items; else none."""
-        return [str(row["run_id"]) for row in self._complete(checkpoint_id)]
+        return [str(row["run_id"]) for row in self._complete(checkpoint_id, tasks)]
 
-    def _complete(self, checkpoint_id: str) -> list[dict[str, Any]]:
+    def _complete(self, checkpoint_id: str, tasks: Sequence[RenderedTask]) -> list[dict[str, Any]]:
         """The finished runs, one per task, with what is known of the checkpoint.
 
         Whether a model is masked only its files say: both kinds of run are looked for. A run that was never closed counts as
@@ -44,8 +43,7 @@ class FinishedRuns:
         native = self.settings.backend == "native"
         kinds = [self.settings, masked_settings(self.settings)] if native else [self.settings]
         expected = [
-            {run_id_of(checkpoint_id, task.record.task_id, kind): len(task.record.items) for task in self.rendered}
-            for kind in kinds
+            {run_id_of(checkpoint_id, task.record.task_id, kind): len(task.record.items) for task in tasks} for kind in kinds
         ]
         listed = sql_list(run_id for n_items in expected for run_id in n_items)
         facts = ", ".join(f"c.{name}" for name in _FACTS)

@@ -14,9 +14,10 @@ import pytest
 
 from forecast.api.evaluate import EvaluationReport
 from forecast.core.errors import ForecastError, InputError, PartialResultError
-from forecast.evaluation import dispatch, run_in_progress
+from forecast.evaluation import run_in_progress
 from forecast.evaluation import sweep as evaluate_family
 from forecast.evaluation.model_names import read_model
+from forecast.evaluation.scorers import native
 from forecast.scoring import checkpoint_loading, packed_forward
 from forecast.scoring.text_files import render_text_file
 from forecast.store import Store
@@ -27,10 +28,10 @@ STAGES: dict[str, tuple[Any, str]] = {
     "configuration": (evaluate_family, "read_config"),
     "headers": (evaluate_family, "count_parameters"),
     "identity": (evaluate_family, "tokenizer_identity"),
-    "model type": (dispatch, "holds_masked_model"),
+    "model type": (native, "holds_masked_model"),
     "tokenizer": (checkpoint_loading, "load_tokenizer"),
     "weights": (checkpoint_loading, "_load_model"),
-    "plan": (dispatch.PlanCache, "get"),
+    "plan": (native.PlanCache, "get"),
     "forward": (packed_forward.PackedModel, "score_batch"),
     "registering": (Store, "open_run"),
     "storing": (Store, "append"),
