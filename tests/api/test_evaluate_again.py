@@ -52,7 +52,6 @@ def test_what_is_stored_is_found_and_completed_without_torch(checkpoints: list[P
     assert json.loads(again.stdout) == {"flops": pytest.approx(6.0 * float(str(row["params"])) * 1e6), "heavy": []}
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_what_predict_will_miss_is_said_and_can_be_given_without_scoring_again(
     checkpoints: list[Path], world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,6 @@ ERRORS = [
 ]
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 @pytest.mark.parametrize("stage", STAGES)
 def test_whatever_a_checkpoint_raises_is_its_own_failure(
     stage: str, checkpoints: list[Path], run: Run, monkeypatch: pytest.MonkeyPatch
@@ -82,7 +81,6 @@ def test_whatever_a_checkpoint_raises_is_its_own_failure(
     assert caught.value.exit_code == 3
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_an_interrupt_is_no_failure_of_a_checkpoint(checkpoints: list[Path], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
@@ -92,7 +90,6 @@ def test_an_interrupt_is_no_failure_of_a_checkpoint(checkpoints: list[Path], run
         run(checkpoints[:2], ["toy_choice"])
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_bad_folders_between_good_ones(checkpoints: list[Path], run: Run, tmp_path: Path) -> None:
     def damaged(name: str) -> Path:
         return Path(shutil.copytree(checkpoints[0], tmp_path / "bad" / name))
