@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forecast.core.errors import ForecastError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
+from forecast.evaluation.executor import Job, LocalExecutor
+from forecast.evaluation.lookup import sql_list
 from forecast.evaluation.readiness import missing_for_predict
-from forecast.evaluation.tasks import RenderingSettings, write_out_tasks
+from forecast.evaluation.records import ResultStore, ScoringSettings
+from forecast.evaluation.request import EvaluationRequest
+from forecast.evaluation.sweep import FamilySweep
+from forecast.evaluation.tasks import write_out_tasks
 from forecast.hub import Fetcher
 from forecast.scoring.devices import settle_device, settle_dtype
-from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED
 from forecast.scoring.task_source import find_tasks, read_task_names
 from forecast.scoring.text_files import render_text_files
 from forecast.store import Store
 
 if TYPE_CHECKING:
-    from forecast.evaluation.records import ResultStore
     from forecast.scoring.quantization import Quantization
 
 _COSTS = (
@@ -75,126 +77,87 @@ class EvaluationReport:
 
 
 def evaluate(
-    requests: Sequence[CheckpointRequest],
+    request: EvaluationRequest | Sequence[CheckpointRequest],
     *,
-    tasks: Sequence[str] | str,
-    db: Path,
-    text_files: Sequence[Path] = (),
-    num_fewshot: int | None = None,
-    limit: int | None = None,
-    include_path: Path | None = None,
-    trust_task_code: bool = False,
-    data_dir: Path | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
-    token_budget: int | None = None,
-    deterministic: bool = False,
-    fewshot_seed: int = LM_EVAL_FEWSHOT_SEED,
-    skip_empty: bool = False,
-    device_map: str | None = None,
-    backend: str = "native",
-    quantize: str | None = None,
     fetcher: Fetcher | None = None,
     progress: Progress | None = None,
     store: ResultStore | None = None,
-    allow_unused_weights: bool = False,
+    **options: Any,
 ) -> EvaluationReport:
     """Score every checkpoint on every task; what is already stored is not computed again.
 
     Args:
-        requests: checkpoints, each a local folder or a hub id.
-        tasks: lm-eval task, group or tag names; a text is a comma-separated list of them.
-        db: results file.
-        text_files: UTF-8 text files (.txt, .gz, .xz), each a task `text:STEM` of rolling loglikelihoods, one item per document.
-        num_fewshot: examples before each question; None leaves each task's own number.
-        limit: first items of each task only.
-        include_path: folder with lm-eval YAML tasks: text and sandboxed templates, no code of their own.
-        trust_task_code: let definitions of `include_path` run code of their own, as lm-eval does.
-        data_dir: local mirror of hub data sets, `<hub id>/<config or default>/<split>.jsonl.gz`.
-        dtype: weights and activations; `auto` is float32 on the CPU and bfloat16 on CUDA.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        token_budget: positions per forward pass; None chooses.
-        deterministic: the same bits whatever the batch budget, at the price of sharing.
-        fewshot_seed: seed of the examples' draw.
-        skip_empty: leave items with an empty choice out instead of refusing the task; a choice of white space alone has a
-            length and is scored, as lm-eval does.
-        device_map: transformers' `device_map`, for models larger than one GPU.
-        backend: `native`, or `lm-eval:NAME,ARGS` to send the requests through a model of lm-eval's registry.
-        quantize: `int8` or `int4` (or e.g. `int8-torchao`): score a quantised variant, kept as a member of its own.
+        request: what is asked; or the checkpoints alone, and the request's other fields (`tasks` and `db` at least) by name.
         fetcher: brings hub checkpoints to local folders; one with the hub's usual settings when not given.
         progress: where bars and notices go.
         store: opened store, for callers that already hold one.
-        allow_unused_weights: leave out tensors of the files that the model does not take, instead of refusing the checkpoint.
+        options: fields of `EvaluationRequest`, where `request` gives only the checkpoints.
 
     Raises:
         UsageError: an unknown task, device or data type, a definition that is not trusted, or nothing to do.
         InputError: a task's data is missing or malformed.
     """
-    names = read_task_names(tasks if isinstance(tasks, str) else ",".join(tasks))
-    if not requests or not (names or text_files):
-        raise UsageError(
-            f"{len(requests)} checkpoints and {len(names) + len(text_files)} tasks or text files",
-            expected="at least one of each",
-        )
+    if not isinstance(request, EvaluationRequest):
+        request = EvaluationRequest(checkpoints=request, **options)
+    elif options:
+        raise TypeError(f"evaluate() takes no {', '.join(options)} beside a request: make it a field of the request")
     progress = progress or SilentProgress()
-    texts = render_text_files(text_files, limit=limit, on_notice=progress.notice)
-    definitions = find_tasks(names, include_path=include_path, data_dir=data_dir, on_notice=progress.notice)
-    # What loads models takes seconds to import: a wrong name is refused before that.
-    from forecast.evaluation.records import ScoringSettings
-    from forecast.evaluation.sweep import FamilySweep
-
-    settled_device = settle_device(device)
-    settings = ScoringSettings(
-        dtype=settle_dtype(dtype, settled_device),
-        device=settled_device,
-        token_budget=token_budget,
-        deterministic=deterministic,
-        device_map=device_map,
-        backend=backend,
-        quantization=_settle_quantization(quantize, backend),
-        allow_unused=allow_unused_weights,
-    )
-    if store is None:
-        store = Store(db)
-        if not db.exists():
-            store.create()  # Whoever looks while the data are loaded finds an empty results file, not none.
-    rendering = RenderingSettings(
-        num_fewshot=num_fewshot,
-        limit=limit,
-        fewshot_seed=fewshot_seed,
-        skip_empty=skip_empty,
-        data_dir=data_dir,
-        trust_code=trust_task_code,
-    )
-    rendered = write_out_tasks(definitions, rendering, progress) + texts
+    names = _task_names(request)
+    texts = render_text_files(request.text_files, limit=request.limit, on_notice=progress.notice)
+    definitions = find_tasks(names, include_path=request.include_path, data_dir=request.data_dir, on_notice=progress.notice)
+    settings = _settle(request)
+    store = store or _open_store(request.db)
+    rendered = write_out_tasks(definitions, request.rendering, progress) + texts
+    jobs = [Job(checkpoint=checkpoint, tasks=rendered) for checkpoint in request.checkpoints]
+    sweep = FamilySweep(jobs, settings, store, fetcher or Fetcher(progress=progress), progress)
     failures: list[FailedCheckpoint] = []
     run_ids: list[str] = []
-    family = FamilySweep(requests, rendered, settings, store, fetcher or Fetcher(progress=progress), progress)
-    with progress.stage("checkpoints", len(requests)) as family_bar:
-        for request in requests:
-            family_bar.describe(request.model or request.source)
-            try:
-                run_ids.extend(family.evaluate(request))
-            except UsageError:
-                raise  # What was asked for is wrong for every checkpoint.
-            except ForecastError as error:
-                failures.append(FailedCheckpoint(source=request.source, error=str(error)))
-                progress.notice(f"failed: {failures[-1].line}")
-                with suppress(ForecastError, OSError):
-                    store.commit()  # What was finished before; where this fails too, the spool keeps it.
-            family_bar.advance()
+    for finished in LocalExecutor(sweep.evaluate, store, progress).run(jobs):
+        run_ids.extend(finished.run_ids)
+        if finished.failure is not None:
+            failures.append(FailedCheckpoint(source=finished.job.checkpoint.source, error=str(finished.failure)))
+            progress.notice(f"failed: {failures[-1].line}")
     rows = _rows_of(store, run_ids)
     return EvaluationReport(rows=tuple(rows), failures=tuple(failures), missing=tuple(missing_for_predict(store, rows)))
+
+
+def _task_names(request: EvaluationRequest) -> list[str]:
+    names = read_task_names(request.tasks if isinstance(request.tasks, str) else ",".join(request.tasks))
+    if not request.checkpoints or not (names or request.text_files):
+        raise UsageError(
+            f"{len(request.checkpoints)} checkpoints and {len(names) + len(request.text_files)} tasks or text files",
+            expected="at least one of each",
+        )
+    return names
+
+
+def _settle(request: EvaluationRequest) -> ScoringSettings:
+    device = settle_device(request.device)
+    return ScoringSettings(
+        dtype=settle_dtype(request.dtype, device),
+        device=device,
+        token_budget=request.token_budget,
+        deterministic=request.deterministic,
+        device_map=request.device_map,
+        backend=request.backend,
+        quantization=_settle_quantization(request.quantize, request.backend),
+        allow_unused=request.allow_unused_weights,
+    )
+
+
+def _open_store(db: Path) -> Store:
+    store = Store(db)
+    if not db.exists():
+        store.create()  # Whoever looks while the data are loaded finds an empty results file, not none.
+    return store
 
 
 def _rows_of(store: ResultStore, run_ids: Sequence[str]) -> list[dict[str, object]]:
     """Rows of `scores` with what the runs cost, sessions of an interrupted run added up."""
     if not run_ids:
         return []
-    listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
-    costs: dict[object, dict[str, object]] = {}
-    for part in store.query(f"SELECT run_id, {', '.join(_COSTS)} FROM runs WHERE run_id IN ({listed})"):
-        costs.update({row.pop("run_id"): row for row in part.to_pylist()})
+    known = store.lookup(f"SELECT run_id, {', '.join(_COSTS)} FROM runs WHERE run_id IN ({sql_list(run_ids)})")
+    costs = {row.pop("run_id"): row for row in known}
     return [{**row, **costs.get(row["run_id"], {})} for row in store.score_rows(run_ids)]
 
 

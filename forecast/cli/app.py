@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from forecast.cli.streams import DEBUG_VARIABLE, ReaderGoneError, prepare_streams
 from forecast.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUNTIME, ForecastError
+from forecast.core.memory_reuse import collect_rarely
 from forecast.core.printable import one_line
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def build_app() -> typer.Typer:
 def main() -> None:
     """Run the command line and exit: 0 ok, 1 runtime, 2 usage, 3 partial results, 130 interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    collect_rarely()
     prepare_streams()
     code = _exit_code(_run)
     # What is still buffered can fail to be written, too; why the command failed matters more.

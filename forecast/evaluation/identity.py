@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forecast.core.errors import StoreError
+from forecast.evaluation.lookup import look_up
 from forecast.evaluation.records import CheckpointName, ResultStore
 from forecast.scoring.checkpoint_files import checkpoint_identity, identity_without_tokenizer, tokenizer_identity
 
@@ -16,7 +16,7 @@ def folder_checkpoint_id(store: ResultStore, folder: Path) -> str:
     this very tokenizer and no other; else the folder is a checkpoint of its own, and scored anew.
     """
     earlier = identity_without_tokenizer(folder)
-    rows = _ask(store, f"SELECT DISTINCT tokenizer_hash FROM checkpoint_records WHERE checkpoint_id = '{earlier}'")
+    rows = look_up(store, f"SELECT DISTINCT tokenizer_hash FROM checkpoint_records WHERE checkpoint_id = '{earlier}'")
     if [row["tokenizer_hash"] for row in rows] == [tokenizer_identity(folder)] and not any(folder.glob("*.py")):
         return earlier
     return checkpoint_identity(folder)
@@ -24,13 +24,5 @@ def folder_checkpoint_id(store: ResultStore, folder: Path) -> str:
 
 def stored_name(store: ResultStore, checkpoint_id: str) -> CheckpointName | None:
     """Return the name under which the store has a checkpoint; None where it has none."""
-    rows = _ask(store, f"SELECT family, model FROM checkpoints WHERE checkpoint_id = '{checkpoint_id}'")
+    rows = look_up(store, f"SELECT family, model FROM checkpoints WHERE checkpoint_id = '{checkpoint_id}'")
     return CheckpointName(family=str(rows[0]["family"]), model=str(rows[0]["model"])) if rows else None
-
-
-def _ask(store: ResultStore, sql: str) -> list[dict[str, object]]:
-    try:
-        return [row for part in list(store.query(sql)) for row in part.to_pylist()]
-    except StoreError:
-        # No results file yet; one that is damaged is reported when it is written to.
-        return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from forecast.evaluation.lookup import sql_list
 from forecast.evaluation.records import ResultStore
 
 _NEEDED_CHECKPOINTS = 3
@@ -46,13 +47,11 @@ def missing_for_predict(store: ResultStore, rows: Sequence[Mapping[str, object]]
 
 def _counts(store: ResultStore, families: Sequence[str]) -> list[tuple[str, int, int]]:
     """Family, checkpoints and models with known FLOPs."""
-    listed = ", ".join("'" + family.replace("'", "''") + "'" for family in families)
-    parts = store.query(
+    found = store.lookup(
         "SELECT family, count(DISTINCT checkpoint_id) FILTER (flops IS NOT NULL) AS n_checkpoints, "
         "count(DISTINCT model) FILTER (flops IS NOT NULL) AS n_models "
-        f"FROM checkpoints WHERE family IN ({listed}) GROUP BY family ORDER BY family"
+        f"FROM checkpoints WHERE family IN ({sql_list(families)}) GROUP BY family ORDER BY family"
     )
-    found = [row for part in parts for row in part.to_pylist()]
     return [(str(row["family"]), int(row["n_checkpoints"]), int(row["n_models"])) for row in found]
 
 

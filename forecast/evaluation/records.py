@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-import pyarrow
+from typing import TYPE_CHECKING, Any, Protocol
 
 from forecast.core.checkpoint_note import CheckpointNote, read_note
 from forecast.core.hashing import content_hash
@@ -45,8 +43,12 @@ class ResultStore(Protocol):
     def commit(self) -> int:
         """Move what is spooled into the file."""
 
-    def query(self, sql: str) -> Iterator[pyarrow.RecordBatch]:
-        """Answer a read-only question."""
+    def lookup(self, sql: str) -> list[dict[str, Any]]:
+        """Answer a question about records, into which no metric enters.
+
+        Raises:
+            StoreError: there is no results file, or it is damaged.
+        """
 
     def score_rows(self, run_ids: Sequence[str] | None = None) -> list[dict[str, object]]:
         """Return rows of the view `scores`."""

@@ -9,7 +9,7 @@ from forecast.core.errors import CheckpointError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.hub.tokenizer_files import tokenizer_behaviour
-from forecast.hub.weight_headers import CountedParameters, count_parameters
+from forecast.hub.weight_headers import CountedParameters
 
 
 @dataclass
@@ -21,13 +21,14 @@ class SiblingCheck:
     """Family -> (model first seen, what its tokenizer does)."""
     _reported: set[str] = field(default_factory=set)
 
-    def __call__(self, request: CheckpointRequest, folder: Path) -> None:
+    def __call__(self, request: CheckpointRequest, folder: Path, counted: CountedParameters | None) -> None:
         """Report a count that differs from the card's; refuse a tokenizer that differs from the family's first.
 
+        `counted` is what the folder's weights have, None where they do not say.
+
         Raises:
-            CheckpointError: the tokenizer differs, or a file of the checkpoint is malformed.
+            CheckpointError: the tokenizer differs, or one of its files is malformed.
         """
-        counted = count_parameters(folder)
         if counted is not None:
             self._compare_counts(request, counted)
         if request.family:

@@ -12,6 +12,7 @@ from forecast.core.failures import say_failure
 from forecast.core.hashing import content_hash
 from forecast.core.progress import Progress
 from forecast.core.records import CheckpointRecord, CheckpointRequest, RunRecord, RunStatus
+from forecast.evaluation.executor import Job
 from forecast.evaluation.identity import folder_checkpoint_id, stored_name
 from forecast.evaluation.model_names import BACKEND_SOURCE, check_path
 from forecast.evaluation.records import (
@@ -25,11 +26,12 @@ from forecast.evaluation.records import (
     run_id_of,
 )
 from forecast.evaluation.resume import FinishedRuns
+from forecast.evaluation.scorers.scorer import Subject
 from forecast.evaluation.sibling_check import SiblingCheck
 from forecast.evaluation.units import PLANNED_WITH, choose_plans, scoring_units, stored_plans
 from forecast.hub import Fetcher
 from forecast.hub.weight_headers import count_parameters
-from forecast.scoring.checkpoint_files import checkpoint_identity, read_config, tokenizer_identity, weight_files
+from forecast.scoring.checkpoint_files import hub_identity, read_config, tokenizer_identity, weight_files
 from forecast.scoring.requests import RenderedTask
 
 if TYPE_CHECKING:
@@ -41,26 +43,28 @@ class FamilySweep:
 
     def __init__(
         self,
-        requests: Sequence[CheckpointRequest],
-        rendered: Sequence[RenderedTask],
+        jobs: Sequence[Job],
         settings: ScoringSettings,
         store: ResultStore,
         fetcher: Fetcher,
         progress: Progress,
     ) -> None:
         """Nothing is opened or fetched yet."""
-        self._requests = list(requests)
-        self._rendered = rendered
+        self._jobs = list(jobs)
         self._settings = settings
         self._store = store
         self._fetcher = fetcher
         self._progress = progress
         self._check = SiblingCheck(progress=progress)
-        self._finished = FinishedRuns(store=store, rendered=rendered, settings=settings)
+        self._finished = FinishedRuns(store=store, settings=settings)
         self._stage = ""
         self._named: dict[str, str] = {}
         """Checkpoint id -> the source that it was first met under in this evaluation."""
-        fetcher.plan(requests, skip=lambda request: bool(self._finished.find_pinned(request)))
+        tasks = {(job.checkpoint.source, job.checkpoint.revision): job.tasks for job in jobs}
+        fetcher.plan(
+            [job.checkpoint for job in jobs],
+            skip=lambda request: bool(self._finished.find_pinned(request, tasks[request.source, request.revision])),
+        )
 
     @cached_property
     def _scorer(self) -> CheckpointScorer:
@@ -69,21 +73,21 @@ class FamilySweep:
 
         return CheckpointScorer(self._settings, self._store, self._progress)
 
-    def evaluate(self, asked: CheckpointRequest) -> list[str]:
-        """Score what is not stored yet of one checkpoint on all tasks; returns its runs.
+    def evaluate(self, job: Job) -> list[str]:
+        """Score what is not stored yet of one checkpoint on its tasks; returns its runs.
 
         Raises:
             ForecastError: the checkpoint cannot be fetched, loaded or scored; whatever else was raised on the way is told as
                 this checkpoint's failure.
         """
         try:
-            run_ids = self._evaluate(asked)
+            run_ids = self._evaluate(job)
             self._stage = "storing its results"
             self._store.commit()
         except ForecastError:
             raise
         except Exception as error:
-            name = asked.model or asked.source
+            name = job.checkpoint.model or job.checkpoint.source
             raise CheckpointError(
                 f"{name} failed while {self._stage}: {say_failure(error)}",
                 expected=f"a whole checkpoint that runs in {self._settings.dtype_label} on {self._settings.device}",
@@ -91,44 +95,46 @@ class FamilySweep:
             ) from error
         return run_ids
 
-    def _evaluate(self, asked: CheckpointRequest) -> list[str]:
+    def _evaluate(self, job: Job) -> list[str]:
+        asked = job.checkpoint
         if asked.source.startswith(BACKEND_SOURCE):
             self._stage = "asking its backend"
             facts = CheckpointFacts(checkpoint_id=content_hash([asked.source]))
-            return self._score_missing(describe_checkpoint(asked, None, facts), None, facts, self._settings, trusted=False)
+            checkpoint = describe_checkpoint(asked, None, facts)
+            return self._score_missing(checkpoint, job.tasks, self._settings, _subject_of(checkpoint, None, trusted=False))
         self._stage = "looking for its files"
         check_path(asked.source)
         request = self._fetcher.resolve(asked)
-        finished = self._finished.find_pinned(request)
+        finished = self._finished.find_pinned(request, job.tasks)
         if finished:
             return finished
         folder = self._fetcher.fetch(request)
         self._stage = "reading its configuration and the headers of its weights"
+        checkpoint = self._name(request, folder, self._read_facts(request, folder))
+        finished = self._finished.find(checkpoint.checkpoint_id, job.tasks)
+        if finished:
+            self._stage = "storing what is known of it"
+            self._register(checkpoint, job.tasks[0], finished)
+            return finished
+        trusted = self._fetcher.trusts(request)
+        self._stage = "reading its configuration"
+        masked = self._settings.backend == "native" and self._scorer.is_masked(folder, trusted=trusted)
+        self._read_ahead(job)
+        settings = masked_settings(self._settings) if masked else self._settings
+        return self._score_missing(checkpoint, job.tasks, settings, _subject_of(checkpoint, folder, trusted=trusted))
+
+    def _read_facts(self, request: CheckpointRequest, folder: Path) -> CheckpointFacts:
         config = read_config(folder)
-        self._check(request, folder)
         counted = count_parameters(folder)
+        self._check(request, folder, counted)
         commit = str(request.metadata.get("revision_sha") or "")
-        facts = CheckpointFacts(
-            checkpoint_id=checkpoint_identity(folder, commit, request.source)
-            if commit
-            else folder_checkpoint_id(self._store, folder),
+        return CheckpointFacts(
+            checkpoint_id=hub_identity(request.source, commit) if commit else folder_checkpoint_id(self._store, folder),
             tokenizer_hash=tokenizer_identity(folder),
             architecture=str(config.get("model_type", "")),
             params=counted.total if counted else None,
             params_non_embedding=counted.non_embedding if counted else None,
         )
-        checkpoint = self._name(request, folder, facts)
-        finished = self._finished.find(checkpoint.checkpoint_id)
-        if finished:
-            self._stage = "storing what is known of it"
-            self._register(checkpoint, finished)
-            return finished
-        trusted = self._fetcher.trusts(request)
-        self._stage = "reading its configuration"
-        masked = self._settings.backend == "native" and self._scorer.is_masked(folder, trusted=trusted)
-        self._read_ahead(asked)
-        settings = masked_settings(self._settings) if masked else self._settings
-        return self._score_missing(checkpoint, folder, facts, settings, trusted=trusted)
 
     def _name(self, request: CheckpointRequest, folder: Path, facts: CheckpointFacts) -> CheckpointRecord:
         """Describe the checkpoint; say where it is the same as another, or where its stored name changes."""
@@ -150,9 +156,9 @@ class FamilySweep:
                 self._progress.notice(f"{request.source}: these weights with this tokenizer are stored as {known}, and stay so")
         return checkpoint
 
-    def _register(self, checkpoint: CheckpointRecord, run_ids: Sequence[str]) -> None:
+    def _register(self, checkpoint: CheckpointRecord, first: RenderedTask, run_ids: Sequence[str]) -> None:
         """Let the store know what is new about a checkpoint whose scores it has."""
-        task = self._rendered[0].record
+        task = first.record
         kinds = (self._settings, masked_settings(self._settings))
         settings = next(kind for kind in kinds if run_id_of(checkpoint.checkpoint_id, task.task_id, kind) == run_ids[0])
         self._store.open_run(make_run(checkpoint.checkpoint_id, task.task_id, settings, {}), checkpoint, task)
@@ -160,14 +166,12 @@ class FamilySweep:
     def _score_missing(
         self,
         checkpoint: CheckpointRecord,
-        folder: Path | None,
-        facts: CheckpointFacts,
+        rendered: Sequence[RenderedTask],
         settings: ScoringSettings,
-        *,
-        trusted: bool,
+        subject: Subject,
     ) -> list[str]:
         self._stage = "storing its runs"
-        tasks = {run_id_of(checkpoint.checkpoint_id, task.record.task_id, settings): task for task in self._rendered}
+        tasks = {run_id_of(checkpoint.checkpoint_id, task.record.task_id, settings): task for task in rendered}
         known = stored_plans(self._store, list(tasks))
         plans = choose_plans({run_id: task.record.task_id for run_id, task in tasks.items()}, known)
         opened: list[OpenedRun] = []
@@ -180,10 +184,9 @@ class FamilySweep:
             if not entry.is_missing:
                 self._store.close_run(entry.run.run_id, RunStatus.COMPLETE, None)
         units = scoring_units(opened, plans)
-        name = f"{checkpoint.model} {checkpoint.revision}".strip()
         try:
             if units:
-                self._scorer.score(units, folder, facts, settings, name=name, trusted=trusted, on_stage=self._enter)
+                self._scorer.score(units, subject, on_stage=self._enter)
         except Exception as error:
             self._close_failed([entry.run for entry in opened if entry.is_missing], say_failure(error))
             raise
@@ -200,12 +203,17 @@ class FamilySweep:
             # What failed first is what is reported; a full disk fails again here.
             self._progress.notice(f"how a run ended could not be stored: {say_failure(error)}")
 
-    def _read_ahead(self, current: CheckpointRequest) -> None:
-        position = next(i for i, request in enumerate(self._requests) if request is current) + 1
-        if position == len(self._requests):
+    def _read_ahead(self, current: Job) -> None:
+        position = next(i for i, job in enumerate(self._jobs) if job is current) + 1
+        if position == len(self._jobs):
             return
         try:
-            files = weight_files(Path(self._requests[position].source))
+            files = weight_files(Path(self._jobs[position].checkpoint.source))
         except (ForecastError, OSError):
             return  # Its own turn will say what is wrong with it.
         self._scorer.read_ahead(files)
+
+
+def _subject_of(checkpoint: CheckpointRecord, folder: Path | None, *, trusted: bool) -> Subject:
+    name = f"{checkpoint.model} {checkpoint.revision}".strip()
+    return Subject(name=name, folder=folder, tokenizer_hash=checkpoint.tokenizer_hash, trusted=trusted)

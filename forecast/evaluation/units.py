@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from forecast.core.errors import StoreError
 from forecast.core.hashing import content_hash
+from forecast.evaluation.lookup import look_up, sql_list
 from forecast.evaluation.records import OpenedRun, ResultStore
 
 PLANNED_WITH = "planned_with"
@@ -20,13 +20,7 @@ PLANNED_WITH = "planned_with"
 
 def stored_plans(store: ResultStore, run_ids: Sequence[str]) -> dict[str, str]:
     """Return the plan of every run that the store knows; empty for runs of earlier versions, which kept none."""
-    listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
-    try:
-        parts = list(store.query(f"SELECT run_id, metadata FROM run_records WHERE run_id IN ({listed})"))
-    except StoreError:
-        # No results file yet; one that is damaged is reported when it is written to.
-        return {}
-    rows = [row for part in parts for row in part.to_pylist()]
+    rows = look_up(store, f"SELECT run_id, metadata FROM run_records WHERE run_id IN ({sql_list(run_ids)})")
     return {str(row["run_id"]): str(json.loads(row["metadata"] or "{}").get(PLANNED_WITH) or "") for row in rows}
 
 

@@ -134,13 +134,18 @@ def _indexed_files(index: Path) -> list[Path]:
     return [index.parent / name for name in names]
 
 
+def hub_identity(source: str, commit: str) -> str:
+    """Hash of what defines the scores of a hub checkpoint at a commit: known before anything is downloaded."""
+    return content_hash(["hub", source, commit])
+
+
 def checkpoint_identity(folder: Path, revision_sha: str = "", source: str = "") -> str:
     """Hash of what defines a checkpoint's scores: hub id and commit where known, else weights, configuration and tokenizer.
 
     A pinned commit covers the tokenizer, which is fetched from the same commit.
     """
     if revision_sha:
-        return content_hash(["hub", source, revision_sha])
+        return hub_identity(source, revision_sha)
     files = {path.name: _remembered_hash(path) for path in (folder / "config.json", *weight_files(folder), *_own_code(folder))}
     return content_hash(["files", files, "tokenizer", tokenizer_identity(folder)])
 

@@ -49,19 +49,15 @@ class BackendScore:
     n_tokens: int
 
 
-def parse_backend(text: str) -> BackendSpec | None:
-    """Return the backend that `--backend` names; None for `native`.
+def parse_backend(text: str) -> BackendSpec:
+    """Return the backend of lm-eval that `--backend` names.
 
     >>> parse_backend("lm-eval:hf,batch_size=8")
     BackendSpec(name='hf', arguments='batch_size=8')
-    >>> parse_backend("native") is None
-    True
 
     Raises:
-        UsageError: neither `native` nor `lm-eval:NAME[,ARGS]`.
+        UsageError: not `lm-eval:NAME[,ARGS]`.
     """
-    if text == "native":
-        return None
     name, _, arguments = text.removeprefix(PREFIX).partition(",")
     if not text.startswith(PREFIX) or not name:
         raise UsageError(f"backend '{text}'", expected="native, or lm-eval:NAME[,KEY=VALUE,...]")

@@ -166,7 +166,9 @@ def _batches(connection: duckdb.DuckDBPyConnection, query: str, *, as_text: bool
             empty = False
             yield batch.rename_columns(names)
     if empty:
-        yield pa.RecordBatch.from_pylist([], schema=reader.schema).rename_columns(names)
+        # From no Python list: making an array of one imports pandas.
+        columns = [pa.nulls(0, kind) for kind in reader.schema.types]
+        yield pa.RecordBatch.from_arrays(columns, schema=reader.schema).rename_columns(names)
 
 
 def _wait(connection: duckdb.DuckDBPyConnection, future: Future[Any]) -> Any:

@@ -58,9 +58,9 @@ def migration_files() -> list[tuple[int, Path]]:
     return [(int(file.name.split("_")[0]), file) for file in files]
 
 
-def view_statements() -> str:
-    """Return the SQL that creates all views and macros, in order."""
-    files = sorted(data_folder("db/views").glob("[0-9]*.sql"))
+def view_statements(*, records_only: bool = False) -> str:
+    """Return the SQL that creates all views and macros, in order, or those of the records alone."""
+    files = sorted(data_folder("db/views").glob("01_*.sql" if records_only else "[0-9]*.sql"))
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 

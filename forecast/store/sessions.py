@@ -83,12 +83,12 @@ class Unseen:
 
 
 @contextmanager
-def reading(path: Path, spool: Spool, *, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
+def reading(path: Path, spool: Spool, *, timeout_s: float, records_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection whose tables and views are the file's and the finished shards' beside it; changes go nowhere.
 
-    What cannot be read in the spool is missing from every answer, so it is said.
+    What cannot be read in the spool is missing from every answer, so it is said. `records_only` as in `overlaid`.
     """
-    with overlaid(path, spool, timeout_s=timeout_s) as (connection, unseen):
+    with overlaid(path, spool, timeout_s=timeout_s, records_only=records_only) as (connection, unseen):
         if unseen.damaged:
             first = unseen.damaged[0].file.path
             _LOG.warning(
@@ -101,12 +101,18 @@ def reading(path: Path, spool: Spool, *, timeout_s: float) -> Iterator[duckdb.Du
 
 
 @contextmanager
-def overlaid(path: Path, spool: Spool, *, timeout_s: float) -> Iterator[tuple[duckdb.DuckDBPyConnection, Unseen]]:
-    """Yield what `reading` yields, and what of the spool it cannot show."""
+def overlaid(
+    path: Path, spool: Spool, *, timeout_s: float, records_only: bool = False
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Unseen]]:
+    """Yield what `reading` yields, and what of the spool it cannot show.
+
+    With `records_only` there are no metrics and none of a user's own tables: DuckDB takes 0.1 s to bind the views of metrics,
+    and an evaluation asks many small questions about records.
+    """
     check_readable(path)
     try:
         with attached(path, read_only=True, timeout_s=timeout_s) as connection:
-            yield connection, _overlay(connection, path, spool)
+            yield connection, _overlay(connection, path, spool, records_only=records_only)
     except duckdb.Error as error:
         raise explain(error, path) from error
 
@@ -125,7 +131,7 @@ def is_stored(connection: duckdb.DuckDBPyConnection, kind: str, owner: str) -> b
     return connection.execute(f"SELECT 1 FROM store.{kind}_records WHERE {kind}_id = ?", [owner]).fetchone() is not None
 
 
-def _overlay(connection: duckdb.DuckDBPyConnection, path: Path, spool: Spool) -> Unseen:
+def _overlay(connection: duckdb.DuckDBPyConnection, path: Path, spool: Spool, *, records_only: bool) -> Unseen:
     """Show every table under its own name in memory, with what is spooled beside what is stored.
 
     The names that users can rely on are in the schema `main`, the steps behind them in `internal`, which is searched next.
@@ -146,10 +152,9 @@ def _overlay(connection: duckdb.DuckDBPyConnection, path: Path, spool: Spool) ->
         sources += [f"delta.{table}"] if beside else []
         view = f"CREATE OR REPLACE VIEW {table} AS FROM " + " UNION ALL BY NAME FROM ".join(sources)
         connection.execute(_at_home(view))
-    connection.execute(_at_home(schema.view_statements()))
-    own = "SELECT view_name FROM duckdb_views() WHERE database_name = 'memory' AND NOT internal"
-    known = {str(row[0]) for row in connection.execute(own).fetchall()}
-    _show_other_tables(connection, in_file - known)
+    connection.execute(_at_home(schema.view_statements(records_only=records_only)))
+    if not records_only:
+        _show_other_tables(connection, in_file)
     damaged, taken = [], []
     if files:
         result = _ingest_readable(connection, files)
@@ -175,9 +180,10 @@ def _names_in_file(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {str(name) for (name,) in rows}
 
 
-def _show_other_tables(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:
+def _show_other_tables(connection: duckdb.DuckDBPyConnection, in_file: set[str]) -> None:
     """Show what a user created in the file beside our own tables and views."""
-    for name in sorted(names):
+    own = "SELECT view_name FROM duckdb_views() WHERE database_name = 'memory' AND NOT internal"
+    for name in sorted(in_file - {str(row[0]) for row in connection.execute(own).fetchall()}):
         home = "internal" if name == schema.LEDGER else "main"
         identifier = quote_name(name)
         connection.execute(f"CREATE VIEW {home}.{identifier} AS FROM store.main.{identifier}")

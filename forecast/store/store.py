@@ -163,6 +163,18 @@ class Store:
             queries.seal(connection, read)
             yield from queries.stream(connection, self.path, sql, as_text=as_text)
 
+    def lookup(self, sql: str) -> list[dict[str, Any]]:
+        """Return the rows of a program's own question about records, which no metric enters: quicker than `query`.
+
+        It sees what `01_records.sql` and the tables below it hold, finished spooled shards included.
+
+        Raises:
+            StoreError: there is no results file, or it is damaged.
+        """
+        with reading(self.path, self._spool, timeout_s=self._timeout_s, records_only=True) as connection:
+            connection.execute(sql)
+            return rows_of(connection)
+
     def execute(self, sql: str, *, as_text: bool = False) -> Iterator[pa.RecordBatch]:
         """Run statements that may change the file, all of them or none, and stream the last one's result.
 

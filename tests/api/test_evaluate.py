@@ -172,8 +172,8 @@ def test_lm_evals_own_backends_answer_the_same_requests(checkpoints: list[Path],
 
 
 def test_a_backend_without_a_folder_is_stored_and_resumed(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from forecast.evaluation import dispatch as evaluate_scoring
     from forecast.evaluation.model_names import request_of_backend
+    from forecast.evaluation.scorers import lm_eval as through_lm_eval
 
     settings: dict[str, Any] = {
         "tasks": ["toy_choice"],
@@ -184,7 +184,7 @@ def test_a_backend_without_a_folder_is_stored_and_resumed(world: Path, tmp_path:
     }
     first = evaluate([request_of_backend("lm-eval:dummy")], **settings)
     assert first.rows[0]["n_items"] == 30
-    monkeypatch.setattr(evaluate_scoring, "open_backend", lambda *_, **__: pytest.fail("opened again"))
+    monkeypatch.setattr(through_lm_eval, "open_backend", lambda *_, **__: pytest.fail("opened again"))
     assert evaluate([request_of_backend("lm-eval:dummy")], **settings).rows == first.rows
 
 

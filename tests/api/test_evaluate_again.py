@@ -25,6 +25,7 @@ from forecast.hub import Fetcher
 from forecast.scoring.devices import settle_device, settle_dtype
 from forecast.scoring.text_files import render_text_files
 from forecast.store import Store
+from forecast.evaluation.executor import Job
 from forecast.evaluation.sweep import FamilySweep
 from forecast.evaluation.records import ScoringSettings
 from forecast.evaluation.selection import select
@@ -33,8 +34,8 @@ folder, text, db = sys.argv[1:]
 requests = select(models=[folder], tokens=10**6)
 settings = ScoringSettings(dtype=settle_dtype("auto", settle_device("cpu")), device="cpu")
 texts = render_text_files([Path(text)], limit=None)
-sweep = FamilySweep(requests, texts, settings, Store(Path(db)), Fetcher(), SilentProgress())
-[run_id] = sweep.evaluate(requests[0])
+job = Job(checkpoint=requests[0], tasks=texts)
+[run_id] = FamilySweep([job], settings, Store(Path(db)), Fetcher(), SilentProgress()).evaluate(job)
 [row] = Store(Path(db)).score_rows([run_id])
 print(json.dumps({"flops": row["flops"], "heavy": sorted({"torch", "transformers", "lm_eval"} & set(sys.modules))}))
 """
@@ -51,7 +52,6 @@ def test_what_is_stored_is_found_and_completed_without_torch(checkpoints: list[P
     assert json.loads(again.stdout) == {"flops": pytest.approx(6.0 * float(str(row["params"])) * 1e6), "heavy": []}
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_what_predict_will_miss_is_said_and_can_be_given_without_scoring_again(
     checkpoints: list[Path], world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

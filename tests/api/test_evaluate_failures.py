@@ -14,9 +14,10 @@ import pytest
 
 from forecast.api.evaluate import EvaluationReport
 from forecast.core.errors import ForecastError, InputError, PartialResultError
-from forecast.evaluation import dispatch, run_in_progress
+from forecast.evaluation import run_in_progress
 from forecast.evaluation import sweep as evaluate_family
 from forecast.evaluation.model_names import read_model
+from forecast.evaluation.scorers import native
 from forecast.scoring import checkpoint_loading, packed_forward
 from forecast.scoring.text_files import render_text_file
 from forecast.store import Store
@@ -27,10 +28,10 @@ STAGES: dict[str, tuple[Any, str]] = {
     "configuration": (evaluate_family, "read_config"),
     "headers": (evaluate_family, "count_parameters"),
     "identity": (evaluate_family, "tokenizer_identity"),
-    "model type": (dispatch, "holds_masked_model"),
+    "model type": (native, "holds_masked_model"),
     "tokenizer": (checkpoint_loading, "load_tokenizer"),
     "weights": (checkpoint_loading, "_load_model"),
-    "plan": (dispatch.PlanCache, "get"),
+    "plan": (native.PlanCache, "get"),
     "forward": (packed_forward.PackedModel, "score_batch"),
     "registering": (Store, "open_run"),
     "storing": (Store, "append"),
@@ -50,7 +51,6 @@ ERRORS = [
 ]
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 @pytest.mark.parametrize("stage", STAGES)
 def test_whatever_a_checkpoint_raises_is_its_own_failure(
     stage: str, checkpoints: list[Path], run: Run, monkeypatch: pytest.MonkeyPatch
@@ -81,7 +81,6 @@ def test_whatever_a_checkpoint_raises_is_its_own_failure(
     assert caught.value.exit_code == 3
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_an_interrupt_is_no_failure_of_a_checkpoint(checkpoints: list[Path], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
@@ -91,7 +90,6 @@ def test_an_interrupt_is_no_failure_of_a_checkpoint(checkpoints: list[Path], run
         run(checkpoints[:2], ["toy_choice"])
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_bad_folders_between_good_ones(checkpoints: list[Path], run: Run, tmp_path: Path) -> None:
     def damaged(name: str) -> Path:
         return Path(shutil.copytree(checkpoints[0], tmp_path / "bad" / name))

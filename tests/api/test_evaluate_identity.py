@@ -57,7 +57,6 @@ def word_tokenizer(folder: Path, vocabulary: dict[str, int]) -> None:
     fast.save_pretrained(folder)
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_another_tokenizer_is_another_checkpoint(checkpoints: list[Path], copy: Path, run: Run) -> None:
     first = run(checkpoints[0], ["toy_choice"]).rows[0]
     swap_tokens(copy)
@@ -66,7 +65,6 @@ def test_another_tokenizer_is_another_checkpoint(checkpoints: list[Path], copy: 
     assert run(checkpoints[0], ["toy_choice"]).rows[0] == first
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_a_broken_tokenizer_gets_nobodys_scores(checkpoints: list[Path], copy: Path, run: Run, tmp_path: Path) -> None:
     run(checkpoints[0], ["toy_choice"])
     (copy / "tokenizer.json").write_text("{}")
@@ -77,7 +75,6 @@ def test_a_broken_tokenizer_gets_nobodys_scores(checkpoints: list[Path], copy: P
     assert sorted(models) == ["toy-0", "toy-1"]
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 @pytest.mark.parametrize(
     ("vocabulary", "message"),
     [
@@ -95,7 +92,6 @@ def test_a_tokenizer_of_another_model_is_refused(vocabulary: dict[str, int], mes
         run(copy, ["toy_choice"]).raise_failures()
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_some_unknown_tokens_are_said(copy: Path, run: Run) -> None:
     words = ["<unk>", "<eos>", "cat", "dog", "mat", "0", "1", "2", "3"]
     word_tokenizer(copy, {word: i for i, word in enumerate(words)})
@@ -132,7 +128,6 @@ def test_end_of_text_that_stands_for_the_unknown_is_not_counted() -> None:
         count_unknown(token, np.array([0, 0]))
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_a_copy_under_another_name_keeps_the_stored_name_and_says_so(
     checkpoints: list[Path], copy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +138,6 @@ def test_a_copy_under_another_name_keeps_the_stored_name_and_says_so(
     assert any("are stored as 'toy-0' of family" in line and "stay so" in line for line in progress.said)
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_a_name_that_the_user_gives_is_taken_and_said(checkpoints: list[Path], world: Path, tmp_path: Path) -> None:
     from forecast.api.evaluate import evaluate
 
@@ -163,7 +157,6 @@ def test_a_name_that_the_user_gives_is_taken_and_said(checkpoints: list[Path], w
     )
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_two_copies_in_one_sweep_are_one_checkpoint(checkpoints: list[Path], copy: Path, run: Run) -> None:
     progress = Listening()
     rows = run([checkpoints[0], copy], ["toy_choice"], progress=progress).rows
@@ -171,7 +164,6 @@ def test_two_copies_in_one_sweep_are_one_checkpoint(checkpoints: list[Path], cop
     assert any(f"{copy} holds the weights and the tokenizer of {checkpoints[0]}" in line for line in progress.said)
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_files_of_earlier_versions_go_on_unless_the_tokenizer_speaks_against_it(
     checkpoints: list[Path], copy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

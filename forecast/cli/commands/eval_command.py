@@ -4,24 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from forecast.cli.console import open_progress, print_json, stdout_console
+from forecast.cli.evaluation_options import (
+    AllowUnusedWeightsOption,
+    BackendOption,
+    CacheLimitOption,
+    CheckpointsOption,
+    CheckpointsTableOption,
+    DataDirOption,
+    DeterministicOption,
+    DeviceMapOption,
+    DeviceOption,
+    DtypeOption,
+    FamilyNameOption,
+    FamilyOption,
+    FewshotSeedOption,
+    FlopsOption,
+    IncludePathOption,
+    LimitOption,
+    ModelOption,
+    NumFewshotOption,
+    ParamsOption,
+    QuantizeOption,
+    RevisionsOption,
+    SizesOption,
+    SkipEmptyOption,
+    SubsetOption,
+    TasksOption,
+    TextOption,
+    TokenBudgetOption,
+    TokensOption,
+    TrustRemoteCodeOption,
+    TrustTaskCodeOption,
+)
 from forecast.cli.options import (
     DEFAULT_DB,
-    MOST_32_BIT,
     DbOption,
     JsonOption,
     QuietOption,
-    check_counts,
-    check_flops,
     read_counts,
     read_flops,
     split_names,
 )
 from forecast.cli.text_scores import print_text_table, with_perplexity
+
+if TYPE_CHECKING:
+    from forecast.core.progress import Progress
+    from forecast.evaluation.request import EvaluationRequest
+    from forecast.hub import Fetcher
 
 
 def register(app: typer.Typer) -> None:
@@ -30,100 +64,50 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate_command(
-    tasks: Annotated[
-        str | None, typer.Option("--tasks", "-t", help="Tasks, groups or tags of lm-eval, comma-separated.")
-    ] = None,
-    text: Annotated[
-        list[Path] | None,
-        typer.Option("--text", help="Text file (.txt, .gz, .xz) for perplexity and bits per byte; repeatable."),
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Checkpoint folder or hub id[@revision]; repeatable.")
-    ] = None,
-    family: Annotated[str | None, typer.Option("--family", "-f", help="A family of 'forecast families'.")] = None,
-    sizes: Annotated[str, typer.Option("--sizes", help="E.g. 70m..1.4b or 70m,410m; all when left out.")] = "",
-    revisions: Annotated[str, typer.Option("--revisions", help="final, log:12, 1000,2000, 1000..8000 or all.")] = "final",
-    subset: Annotated[str, typer.Option("--subset", help="Part of a family that has parts.")] = "",
-    checkpoints: Annotated[Path, typer.Option("--checkpoints", help="Folder that 'forecast train' writes to.")] = Path(
-        "checkpoints"
-    ),
-    trust_remote_code: Annotated[
-        list[str] | None,
-        typer.Option("--trust-remote-code", help="Hub id or folder whose own Python files may run; repeatable."),
-    ] = None,
-    cache_limit: Annotated[
-        str | None, typer.Option("--cache-limit", help="Most that downloads may hold, e.g. 20GB: scored ones are deleted.")
-    ] = None,
-    num_fewshot: Annotated[
-        int | None, typer.Option("--num-fewshot", "-k", min=0, max=MOST_32_BIT, help="Examples before each question.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, max=MOST_32_BIT, help="First items of each task only.")] = None,
-    include_path: Annotated[Path | None, typer.Option("--include-path", help="Folder with lm-eval YAML tasks.")] = None,
-    trust_task_code: Annotated[
-        bool, typer.Option("--trust-task-code", help="Let definitions of --include-path run their own Python and templates.")
-    ] = False,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Mirror of hub data sets: <hub id>/<config or default>/<split>.jsonl.gz.")
-    ] = None,
-    params: Annotated[
-        list[str] | None,
-        typer.Option("--params", callback=check_counts, help="Parameters, when no card says: one for each --model, in order."),
-    ] = None,
-    tokens: Annotated[
-        list[str] | None,
-        typer.Option("--tokens", callback=check_counts, help="Training tokens, e.g. 1e9,2e9: one for each --model, in order."),
-    ] = None,
-    flops: Annotated[
-        list[str] | None,
-        typer.Option("--flops", callback=check_flops, help="Training FLOPs: one for each --model, in order."),
-    ] = None,
-    family_name: Annotated[
-        str, typer.Option("--family-name", help="Family under which --model is stored; the folder above when left out.")
-    ] = "",
-    checkpoints_table: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoints-table", help="CSV or Parquet: model (folder or hub id), family, name, params, tokens, flops, step."
-        ),
-    ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16 or float64.")] = "auto",
-    quantize: Annotated[
-        str | None, typer.Option("--quantize", help="int8 or int4: score a quantised variant (torchao or bitsandbytes).")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    token_budget: Annotated[
-        int | None, typer.Option("--token-budget", min=1, max=MOST_32_BIT, help="Positions per forward pass.")
-    ] = None,
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits whatever the batch budget.")] = False,
-    device_map: Annotated[str | None, typer.Option("--device-map", help="transformers' device_map, e.g. auto.")] = None,
-    backend: Annotated[
-        str, typer.Option("--backend", help="native, or lm-eval:NAME,ARGS for a model of lm-eval's registry.")
-    ] = "native",
-    fewshot_seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Seed of the few-shot examples (lm-eval's default).")
-    ] = 1234,
-    skip_empty: Annotated[
-        bool, typer.Option("--skip-empty", help="Leave items with an empty choice out (white space alone is text).")
-    ] = False,
-    allow_unused_weights: Annotated[
-        bool,
-        typer.Option("--allow-unused-weights", help="Leave tensors out that the model does not take, instead of refusing."),
-    ] = False,
+    tasks: TasksOption = None,
+    text: TextOption = None,
+    model: ModelOption = None,
+    family: FamilyOption = None,
+    sizes: SizesOption = "",
+    revisions: RevisionsOption = "final",
+    subset: SubsetOption = "",
+    checkpoints: CheckpointsOption = Path("checkpoints"),
+    trust_remote_code: TrustRemoteCodeOption = None,
+    cache_limit: CacheLimitOption = None,
+    num_fewshot: NumFewshotOption = None,
+    limit: LimitOption = None,
+    include_path: IncludePathOption = None,
+    trust_task_code: TrustTaskCodeOption = False,
+    data_dir: DataDirOption = None,
+    params: ParamsOption = None,
+    tokens: TokensOption = None,
+    flops: FlopsOption = None,
+    family_name: FamilyNameOption = "",
+    checkpoints_table: CheckpointsTableOption = None,
+    dtype: DtypeOption = "auto",
+    quantize: QuantizeOption = None,
+    device: DeviceOption = "auto",
+    token_budget: TokenBudgetOption = None,
+    deterministic: DeterministicOption = False,
+    device_map: DeviceMapOption = None,
+    backend: BackendOption = "native",
+    fewshot_seed: FewshotSeedOption = 1234,
+    skip_empty: SkipEmptyOption = False,
+    allow_unused_weights: AllowUnusedWeightsOption = False,
     db: DbOption = DEFAULT_DB,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
-    from forecast.core.memory_reuse import keep_freed_memory
     from forecast.evaluation.model_names import request_of_backend
     from forecast.evaluation.selection import select
     from forecast.hub import Fetcher, parse_bytes
 
     names = split_names(tasks, "--tasks", required=True) or []
-    requests = (
-        [request_of_backend(backend)]
-        if backend != "native" and not (model or family or checkpoints_table)
-        else select(
+    if backend != "native" and not (model or family or checkpoints_table):
+        requests = [request_of_backend(backend)]
+    else:
+        requests = select(
             family=family,
             models=model or [],
             sizes=sizes,
@@ -137,29 +121,26 @@ def evaluate_command(
             family_name=family_name,
             table=checkpoints_table,
         )
-    )
     progress = open_progress(quiet=quiet)
     fetcher = Fetcher(
         progress=progress,
         cache_limit_bytes=parse_bytes(cache_limit) if cache_limit else None,
         trust_remote_code=trust_remote_code or [],
     )
-    # lm-eval takes a second to import: what was asked for is checked before that.
-    from forecast.api.evaluate import evaluate
+    # It imports how tasks are written out: what was asked for is checked before that.
+    from forecast.evaluation.request import EvaluationRequest
 
-    keep_freed_memory()
-    report = evaluate(
-        requests,
+    request = EvaluationRequest(
+        checkpoints=requests,
         tasks=names,
-        text_files=text or [],
         db=db,
+        text_files=text or [],
         num_fewshot=num_fewshot,
         limit=limit,
         include_path=include_path,
         trust_task_code=trust_task_code,
         data_dir=data_dir,
         dtype=dtype,
-        quantize=quantize,
         device=device,
         token_budget=token_budget,
         deterministic=deterministic,
@@ -167,10 +148,18 @@ def evaluate_command(
         skip_empty=skip_empty,
         device_map=device_map,
         backend=backend,
-        fetcher=fetcher,
-        progress=progress,
+        quantize=quantize,
         allow_unused_weights=allow_unused_weights,
     )
+    _evaluate(request, fetcher, progress, json_output=json_output)
+
+
+def _evaluate(request: EvaluationRequest, fetcher: Fetcher, progress: Progress, *, json_output: bool) -> None:
+    from forecast.api.evaluate import evaluate
+    from forecast.core.memory_reuse import keep_freed_memory
+
+    keep_freed_memory()
+    report = evaluate(request, fetcher=fetcher, progress=progress)
     if json_output:
         print_json(with_perplexity(report.rows))
     else:

@@ -1,40 +1,88 @@
-"""Scores one checkpoint's open items through a model of lm-eval's registry, stored like any other run."""
+"""Loglikelihoods by a model of lm-eval's registry, stored like any other run."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from forecast.core.progress import Progress
-from forecast.core.records import RunCounters, RunStatus
-from forecast.evaluation.records import OpenedRun, ResultStore
-from forecast.evaluation.run_in_progress import RunInProgress
-from forecast.scoring.lm_eval_backend import score_through
+import numpy as np
+
+from forecast.core.records import RunCounters
+from forecast.evaluation.records import ScoringSettings
+from forecast.evaluation.scorers.scorer import Asked, Scored, Scorer, Scoring, Subject
+from forecast.scoring.lm_eval_backend import BackendSpec, open_backend, score_through
 
 
-def score_through_backend(
-    backend: Any, opened: Sequence[OpenedRun], store: ResultStore, progress: Progress, *, name: str
-) -> None:
-    """Send every missing request; what a backend computes inside is its own business, so only time is counted."""
-    for entry in opened:
-        run, collected = entry.run, RunInProgress(entry, store)
-        requests = [request for request in collected.requests if collected.wants(request)]
-        started = time.perf_counter()
-        try:
-            with progress.stage(f"{name} {collected.task_name}", len(requests), "requests") as bar:
-                for answers in score_through(backend, requests, asked=f"backend '{run.backend}' with {name}"):
-                    for answer in answers:
-                        request = requests[answer.index]
-                        collected.add(request, answer.loglikelihood, answer.n_tokens, answer.is_greedy)
-                    bar.advance(len(answers))
-        finally:
-            collected.flush()
-        counters = RunCounters(
-            tokens_requested=0,
-            tokens_unique=0,
-            tokens_computed=0,
-            tokens_padded=0,
-            seconds=time.perf_counter() - started,
+class LmEvalScorer:
+    """A backend that answers one text at a time; what it computes inside is its own business, so only time is counted."""
+
+    together = False
+
+    def __init__(self, backend: Any) -> None:
+        """`backend` is lm-eval's model."""
+        self._backend = backend
+
+    def score(self, asked: Asked) -> Scoring:
+        """Send every wanted text; an answer is whole.
+
+        Raises:
+            CheckpointError: the backend fails, or an answer is not a finite number.
+        """
+        ones = np.ones(len(asked.texts), dtype=np.int64)
+        return Scoring(
+            results=self._results(asked),
+            n_parts=ones,
+            n_tokens=0 * ones,
+            tokens_asked=0 * ones,
+            tokens_truncated=0 * ones,
+            share=ones * asked.wanted,
+            total=int(asked.wanted.sum()),
+            unit="requests",
         )
-        store.close_run(run.run_id, RunStatus.COMPLETE, counters)
+
+    def _results(self, asked: Asked) -> Iterator[Scored]:
+        wanted = np.flatnonzero(asked.wanted)
+        requests = [asked.texts[index] for index in wanted.tolist()]
+        for answers in score_through(self._backend, requests, asked=f"backend '{asked.backend}' with {asked.checkpoint}"):
+            yield Scored(
+                text=wanted[[answer.index for answer in answers]],
+                loglikelihood=np.array([answer.loglikelihood for answer in answers]),
+                is_greedy=np.array([answer.is_greedy for answer in answers], dtype=np.bool_),
+                n_tokens=np.array([answer.n_tokens for answer in answers], dtype=np.int64),
+                advance=len(answers),
+            )
+
+    def summarise(self, totals: RunCounters) -> str:
+        """Say nothing: no token was counted."""
+        return ""
+
+
+class LmEvalSource:
+    """Opens checkpoints through one backend."""
+
+    def __init__(self, backend: BackendSpec, settings: ScoringSettings) -> None:
+        """Nothing is opened yet."""
+        self._backend = backend
+        self._settings = settings
+
+    def is_masked(self, folder: Path, *, trusted: bool) -> bool:
+        """Say no: a backend is asked for loglikelihoods, however it finds them."""
+        return False
+
+    def read_ahead(self, files: Sequence[Path]) -> None:
+        """Do nothing: where a backend's weights come from is its own business."""
+
+    def product_rate(self) -> float | None:
+        """Measure nothing."""
+        return None
+
+    def open(self, subject: Subject) -> Scorer:
+        """Open the backend on the folder, where it loads folders.
+
+        Raises:
+            UsageError: no such backend.
+            CheckpointError: it cannot be opened.
+        """
+        settings = self._settings
+        return LmEvalScorer(open_backend(self._backend, folder=subject.folder, dtype=settings.dtype, device=settings.device))

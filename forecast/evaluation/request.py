@@ -1,0 +1,68 @@
+"""What is asked of an evaluation, in one record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from forecast.core.records import CheckpointRequest
+from forecast.evaluation.tasks import RenderingSettings
+from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """Which checkpoints answer which tasks, how, and where the answers go."""
+
+    checkpoints: Sequence[CheckpointRequest]
+    """Each a local folder or a hub id."""
+    tasks: Sequence[str] | str
+    """lm-eval task, group or tag names; a text is a comma-separated list of them."""
+    db: Path
+    """Results file."""
+    text_files: Sequence[Path] = ()
+    """UTF-8 text files (.txt, .gz, .xz), each a task `text:STEM` of rolling loglikelihoods, one item per document."""
+    num_fewshot: int | None = None
+    """Examples before each question; None leaves each task's own number."""
+    limit: int | None = None
+    """First items of each task only."""
+    include_path: Path | None = None
+    """Folder with lm-eval YAML tasks: text and sandboxed templates, no code of their own."""
+    trust_task_code: bool = False
+    """Let definitions of `include_path` run code of their own, as lm-eval does."""
+    data_dir: Path | None = None
+    """Local mirror of hub data sets, `<hub id>/<config or default>/<split>.jsonl.gz`."""
+    dtype: str = "auto"
+    """Of weights and activations; `auto` is float32 on the CPU and bfloat16 on CUDA."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    token_budget: int | None = None
+    """Positions per forward pass; None chooses."""
+    deterministic: bool = False
+    """The same bits whatever the batch budget, at the price of sharing."""
+    fewshot_seed: int = LM_EVAL_FEWSHOT_SEED
+    """Seed of the examples' draw."""
+    skip_empty: bool = False
+    """Leave items with an empty choice out instead of refusing the task; a choice of white space alone has a length and is
+    scored, as lm-eval does."""
+    device_map: str | None = None
+    """transformers' `device_map`, for models larger than one GPU."""
+    backend: str = "native"
+    """`native`, or `lm-eval:NAME,ARGS` to send the requests through a model of lm-eval's registry."""
+    quantize: str | None = None
+    """`int8` or `int4` (or e.g. `int8-torchao`): score a quantised variant, kept as a member of its own."""
+    allow_unused_weights: bool = False
+    """Leave out tensors of the files that the model does not take, instead of refusing the checkpoint."""
+
+    @property
+    def rendering(self) -> RenderingSettings:
+        """How the tasks are written out."""
+        return RenderingSettings(
+            num_fewshot=self.num_fewshot,
+            limit=self.limit,
+            fewshot_seed=self.fewshot_seed,
+            skip_empty=self.skip_empty,
+            data_dir=self.data_dir,
+            trust_code=self.trust_task_code,
+        )
