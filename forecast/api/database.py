@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.core.errors import StoreError, UsageError
+from forecast.core.nearest import did_you_mean
 from forecast.core.resources import data_folder
 from forecast.core.user_files import read_user_text
 from forecast.core.whole_files import real_path
@@ -48,7 +49,9 @@ def find_example(name: str) -> ExampleQuery:
         if example.name == name.replace("_", "-"):
             return example
     raise UsageError(
-        f"there is no example query {name!r}", expected="one of " + ", ".join(example.name for example in examples)
+        f"there is no example query {name!r}",
+        expected="one of " + ", ".join(example.name for example in examples),
+        remedy=did_you_mean(name, [example.name for example in examples]),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from forecast.catalog.families import FamilyCard, ModelCard, RevisionCard
 from forecast.core.checkpoint_note import CheckpointNote
 from forecast.core.records import CheckpointRequest
-from forecast.core.units import FlopsConvention, training_flops
+from forecast.core.units import FlopsConvention, checkpoint_flops
 
 
 def request_of_note(source: str, note: CheckpointNote) -> CheckpointRequest:
@@ -55,13 +55,12 @@ def _card_flops(card: FamilyCard, model: ModelCard, revision: RevisionCard) -> t
     if card.flops_convention is FlopsConvention.PUBLISHED:
         known = model.flops if revision.is_final else None
         return (known, FlopsConvention.PUBLISHED.value) if known is not None else (None, None)
-    counted = {
-        FlopsConvention.SIX_ND_TOTAL: model.params,
-        FlopsConvention.SIX_ND_NON_EMBEDDING: model.params_non_embedding,
-    }.get(card.flops_convention)
-    if counted is None or revision.tokens is None:
-        return None, None
-    return training_flops(counted, revision.tokens), card.flops_convention.value
+    return checkpoint_flops(
+        params=model.params,
+        params_non_embedding=model.params_non_embedding,
+        tokens=revision.tokens,
+        convention=card.flops_convention,
+    )
 
 
 def override(
@@ -74,9 +73,9 @@ def override(
 ) -> CheckpointRequest:
     """Put the user's numbers in place of the card's; FLOPs that depended on a replaced number are counted anew."""
     if flops is not None:
-        convention = flops_convention or FlopsConvention.PUBLISHED.value
+        convention: str | None = flops_convention or FlopsConvention.PUBLISHED.value
     else:
-        flops, convention = request.flops, request.flops_convention or ""
+        flops, convention = request.flops, request.flops_convention
         if params is not None or tokens is not None:
             flops, convention = _recounted_flops(request, params, tokens)
     return replace(
@@ -88,9 +87,11 @@ def override(
     )
 
 
-def _recounted_flops(request: CheckpointRequest, params: int | None, tokens: int | None) -> tuple[float | None, str]:
+def _recounted_flops(request: CheckpointRequest, params: int | None, tokens: int | None) -> tuple[float | None, str | None]:
     by_total = params is not None or request.flops_convention != FlopsConvention.SIX_ND_NON_EMBEDDING.value
-    counted = (params if params is not None else request.params) if by_total else request.params_non_embedding
-    seen = tokens if tokens is not None else request.tokens
-    convention = FlopsConvention.SIX_ND_TOTAL if by_total else FlopsConvention.SIX_ND_NON_EMBEDDING
-    return (training_flops(counted, seen), convention.value) if counted and seen is not None else (None, "")
+    return checkpoint_flops(
+        params=params if params is not None else request.params,
+        params_non_embedding=request.params_non_embedding,
+        tokens=tokens if tokens is not None else request.tokens,
+        convention=FlopsConvention.SIX_ND_TOTAL if by_total else FlopsConvention.SIX_ND_NON_EMBEDDING,
+    )

@@ -46,6 +46,35 @@ def training_flops(params: float, tokens: float) -> float:
     return FLOPS_PER_PARAM_TOKEN * params * tokens
 
 
+def checkpoint_flops(
+    *,
+    params: float | None,
+    params_non_embedding: float | None = None,
+    tokens: float | None,
+    convention: FlopsConvention = FlopsConvention.SIX_ND_TOTAL,
+) -> tuple[float | None, str | None]:
+    """Return a checkpoint's training FLOPs with the name of their convention, (None, None) where they cannot be counted.
+
+    Args:
+        params: N, embeddings included.
+        params_non_embedding: N without embedding matrices.
+        tokens: D.
+        convention: one that follows from N and D; of others nothing is known.
+
+    >>> checkpoint_flops(params=1e9, tokens=2e10)
+    (1.2e+20, '6nd-total')
+    >>> checkpoint_flops(params=1e9, tokens=2e10, convention=FlopsConvention.SIX_ND_NON_EMBEDDING)
+    (None, None)
+    """
+    counted = {
+        FlopsConvention.SIX_ND_TOTAL: params,
+        FlopsConvention.SIX_ND_NON_EMBEDDING: params_non_embedding,
+    }.get(convention)
+    if not counted or tokens is None:
+        return None, None
+    return training_flops(counted, tokens), convention.value
+
+
 def deepseek_flops_per_token(n_layer: int, d_model: int, n_ctx: int) -> float:
     """M = 72 n_layer d_model^2 + 12 n_layer d_model n_ctx: training FLOPs per token without embeddings, with attention.
 

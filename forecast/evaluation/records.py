@@ -20,7 +20,7 @@ from forecast.core.records import (
     ScoredShard,
     TaskRecord,
 )
-from forecast.core.units import FlopsConvention, training_flops
+from forecast.core.units import FlopsConvention, checkpoint_flops
 from forecast.scoring.requests import RenderedTask
 from forecast.scoring.versions import MASKED_BACKEND, MASKED_SCORING_VERSION, SCORING_VERSION
 
@@ -131,8 +131,9 @@ def describe_checkpoint(
     flops, convention = request.flops, request.flops_convention
     if flops is None and request.tokens is None and request.params is None:
         flops, convention = note.flops, note.flops_convention
-    if flops is None and params and tokens is not None:
-        flops, convention = training_flops(params, tokens), FlopsConvention.SIX_ND_TOTAL.value
+    if flops is None:
+        flops, counted = checkpoint_flops(params=params, tokens=tokens)
+        convention = counted or convention
     if flops is not None and convention is None:
         convention = FlopsConvention.PUBLISHED.value
     is_folder = Path(request.source).is_dir()

@@ -17,7 +17,7 @@ from forecast.core.observation_rows import ObservationRow
 from forecast.core.plain_json import to_plain
 from forecast.core.records import CheckpointRecord, CheckpointRequest, Metadata, RunRecord, ScoredShard, TaskRecord
 from forecast.core.scale import check_scale
-from forecast.core.units import FlopsConvention, training_flops
+from forecast.core.units import checkpoint_flops
 from forecast.importers.lmeval_comparison import compare, recompute
 from forecast.importers.lmeval_identity import ModelIdentity
 from forecast.importers.lmeval_results import StatedResults, StatedTask
@@ -128,8 +128,9 @@ def _checkpoint(results: StatedResults, described: CheckpointRequest | None) -> 
         request = _as_described(request, described)
     params = request.params if request.params is not None else identity.params
     flops, convention = request.flops, request.flops_convention
-    if flops is None and params and request.tokens is not None:
-        flops, convention = training_flops(params, request.tokens), FlopsConvention.SIX_ND_TOTAL.value
+    if flops is None:
+        flops, counted = checkpoint_flops(params=params, tokens=request.tokens)
+        convention = counted or convention
     check_scale(
         f"{results.path}: {request.model}",
         params=params,

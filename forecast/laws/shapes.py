@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -23,6 +24,15 @@ class PowerShape(Law):
         """See `Law.predict`."""
         a, b = unpack(theta)
         return np.asarray(np.exp(np.log(a) + self.sign * b * np.log(x[..., 0])))
+
+    def printed_value(self, x: float) -> float:
+        """Return a x^(+-b) by the law's printed constants, to the last bit: `predict` goes through logarithms.
+
+        What is hashed, as a learning rate in a training's plan is, must not depend on how a vector is computed.
+        """
+        printed = self.printed
+        assert printed is not None, f"{self.name} has printed constants"
+        return printed.params["a"] * math.pow(x, self.sign * printed.params["b"])
 
     def jacobian(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """See `Law.jacobian`."""

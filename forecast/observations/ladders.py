@@ -24,7 +24,7 @@ class Wanted:
     """Which ladders are asked for, and what the user says of how they were measured."""
 
     tasks: Sequence[str] | None = None
-    """None: all."""
+    """None, or none: all."""
     family: str | None = None
     """None: the only one."""
     num_fewshot: int | None = None
@@ -36,7 +36,7 @@ class Wanted:
     def __post_init__(self) -> None:
         """Check what can be checked before anything is read."""
         check_chance(self.chance)
-        if self.chance is not None and self.tasks is None:
+        if self.chance is not None and not self.tasks:
             raise UsageError("--chance without a task", expected="the tasks that have this chance level, in --task")
 
 
@@ -174,7 +174,7 @@ def _holding(measured: Sequence[Measured], wanted: Wanted, families: Sequence[st
         UsageError: some task is known of none of them.
     """
     known = {family: {entry.task for entry in measured if entry.family == family} for family in families}
-    if wanted.tasks is None:
+    if not wanted.tasks:
         return list(families)
     holding: dict[str, None] = {}
     everything = set().union(*known.values())
@@ -207,21 +207,7 @@ def _choose(
     """Read one family's ladders, and join groups; `lenient` collects failures of single tasks instead of raising them."""
     own = [entry for entry in measured if entry.family == family]
     known = sorted({entry.task for entry in own})
-    failed: dict[str, ForecastError] = {}
-    groups: dict[tuple[str, ...], str] = {}
-    shots: dict[str, int | None] = {}
-    for task in known if wanted.tasks is None else wanted.tasks:
-        try:
-            names = members_of(task, known, wanted.num_fewshot)
-            if names in groups:  # Two spellings of one task are one question.
-                continue
-            require("task", names, known)
-            shots |= {name: asked_shots(task, name, wanted.num_fewshot) for name in names}
-            groups[names] = task
-        except UsageError as error:
-            if not lenient:
-                raise
-            failed[task] = error
+    groups, shots, failed = _name_groups(known, wanted, lenient=lenient)
     beside = choose_siblings(own, wanted.num_fewshot) if siblings else []
     chosen = {
         entry.ladder.task: entry
@@ -240,17 +226,43 @@ def _choose(
             said = _said(task, names, known, wanted.num_fewshot)
             if all(name in chosen for name in names):
                 asked.append(_joined(task, [chosen[name] for name in names], wanted.chance, said, silent))
-            elif wanted.tasks is not None:
+            elif wanted.tasks:
                 raise _lacking(own, [name for name in names if name not in chosen], shots)
         except ForecastError as error:
             if not lenient:
                 raise
             failed[task] = error
-    if not asked and not failed:
-        raise _lacking(own, [name for name in shots if name not in chosen], shots)
+    if groups and not asked and not failed:
+        lacking = _lacking(own, [name for name in shots if name not in chosen], shots)
+        if not lenient:
+            raise lacking
+        failed["every task"] = lacking
     ready = {entry.ladder.task: entry.ladder for entry in asked}
     others = [ready[name] if name in ready else by_rule(chosen[name].ladder) for name in beside if name in {*ready, *chosen}]
     return FamilyLadders(asked=asked, siblings=others, failed=failed)
+
+
+def _name_groups(
+    known: Sequence[str], wanted: Wanted, *, lenient: bool
+) -> tuple[dict[tuple[str, ...], str], dict[str, int | None], dict[str, ForecastError]]:
+    """Return the stored tasks behind each task asked for, the shots said of each of them, and what cannot be meant."""
+    groups: dict[tuple[str, ...], str] = {}
+    shots: dict[str, int | None] = {}
+    failed: dict[str, ForecastError] = {}
+    for task in wanted.tasks or known:
+        try:
+            names = members_of(task, known, wanted.num_fewshot)
+            # Two spellings of one task are one question; what a family lacks is no failure where several are asked.
+            if names in groups or (lenient and not set(names) <= set(known)):
+                continue
+            require("task", names, known)
+            shots |= {name: asked_shots(task, name, wanted.num_fewshot) for name in names}
+            groups[names] = task
+        except UsageError as error:
+            if not lenient:
+                raise
+            failed[task] = error
+    return groups, shots, failed
 
 
 def _lacking(own: Sequence[Measured], names: Sequence[str], shots: Mapping[str, int | None]) -> UsageError:

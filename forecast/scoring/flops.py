@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from forecast.scoring.cpu_products import linear
+from forecast.scoring.matmul_timing import fastest_product
 from forecast.scoring.prefix_tree import PrefixTree
 from forecast.scoring.tree_batches import Batch
 
@@ -66,17 +66,6 @@ def forward_cost(model: Any, params_non_embedding: int) -> ForwardCost:
 def matmul_rate(device: str, dtype: str) -> float:
     """Measured FLOP/s of a square product of 1024 (4096 on CUDA) as scoring computes it: the best of several."""
     size = 4096 if device.startswith("cuda") else 1024
-    left = torch.ones((size, size), dtype=getattr(torch, dtype), device=device)
-    best = float("inf")
-    for _ in range(6):
-        _wait(device)
-        started = time.perf_counter()
-        linear(left, left, None)
-        _wait(device)
-        best = min(best, time.perf_counter() - started)
-    return 2.0 * size**3 / best
-
-
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
+    return fastest_product(
+        lambda left, right: linear(left, right, None), size=size, dtype=getattr(torch, dtype), device=device, repeats=6
+    )

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from forecast.catalog.training import Architecture, MemberRecipe, TrainingRecipe
-from forecast.core.units import FlopsConvention, attention_flops_per_token, deepseek_flops_per_token, training_flops
+from forecast.core.units import (
+    FLOPS_PER_PARAM_TOKEN,
+    FlopsConvention,
+    attention_flops_per_token,
+    deepseek_flops_per_token,
+    training_flops,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,7 +68,7 @@ def hardware_flops_per_token(recipe: TrainingRecipe, member: MemberRecipe, count
     The convention of PaLM's appendix B (arXiv:2204.02311), which MFU is defined by; the input embedding is a look-up.
     """
     attention = attention_flops_per_token(member.layers, member.hidden_size, recipe.context_length)
-    return 6.0 * (count.non_embedding + vocabulary * member.hidden_size) + attention
+    return FLOPS_PER_PARAM_TOKEN * (count.non_embedding + vocabulary * member.hidden_size) + attention
 
 
 def build_model(recipe: TrainingRecipe, member: MemberRecipe, *, vocabulary: int, end_token: int, seed: int) -> PreTrainedModel:

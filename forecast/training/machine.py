@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,18 +85,17 @@ def measure_matmul_rate(machine: Machine, *, threads: int, bfloat16: bool) -> fl
     """FLOPs per second of a square matrix product in the precision that training uses: MFU's denominator."""
     import torch
 
+    from forecast.scoring.matmul_timing import fastest_product
+
     if machine.device == "cpu":
         torch.set_num_threads(threads)
-    size = _MATMUL_SIZE[machine.device]
-    dtype = torch.bfloat16 if bfloat16 else torch.float32
-    left = torch.ones(size, size, dtype=dtype, device=machine.device)
-    best = float("inf")
-    for _ in range(4):
-        started = time.perf_counter()
-        product = left @ left
-        float(product[0, 0])
-        best = min(best, time.perf_counter() - started)
-    return 2.0 * size**3 / best
+    return fastest_product(
+        torch.matmul,
+        size=_MATMUL_SIZE[machine.device],
+        dtype=torch.bfloat16 if bfloat16 else torch.float32,
+        device=machine.device,
+        repeats=4,
+    )
 
 
 def settle_settings(

@@ -9,6 +9,8 @@ from forecast.catalog.training import MemberRecipe, Schedule, ScheduleKind, Trai
 from forecast.core.errors import InputError
 from forecast.core.scale import check_scale
 from forecast.core.units import deepseek_flops_per_token
+from forecast.laws.formulas.deepseek_batch import LAW as BATCH_LAW
+from forecast.laws.formulas.deepseek_lr import LAW as RATE_LAW
 from forecast.training.architecture import (
     ParameterCount,
     count_flops,
@@ -94,24 +96,6 @@ class MemberPlan:
         return _OPTIMISER_BYTES_PER_PARAMETER * self.count.total + activations + logits
 
 
-def deepseek_learning_rate(compute_flops: float) -> float:
-    """Near-optimal peak learning rate, eta = 0.3118 C^-0.1250 (DeepSeek 2024, arXiv:2401.02954, equation 1).
-
-    >>> round(deepseek_learning_rate(1e17), 6)
-    0.002338
-    """
-    return 0.3118 * math.pow(compute_flops, -0.1250)
-
-
-def deepseek_batch_tokens(compute_flops: float) -> float:
-    """Near-optimal tokens per step, B = 0.2920 C^0.3271 (DeepSeek 2024, arXiv:2401.02954, equation 1).
-
-    >>> round(deepseek_batch_tokens(1e17))
-    106190
-    """
-    return 0.2920 * math.pow(compute_flops, 0.3271)
-
-
 def plan_member(
     recipe: TrainingRecipe, member: MemberRecipe, *, vocabulary: int, end_token: int, seed: int, data_hash: str = ""
 ) -> MemberPlan:
@@ -122,7 +106,7 @@ def plan_member(
     """
     context = recipe.context_length
     compute = deepseek_flops_per_token(member.layers, member.hidden_size, context) * member.tokens
-    batch = max(1, round((member.batch_tokens or deepseek_batch_tokens(compute)) / context))
+    batch = max(1, round((member.batch_tokens or BATCH_LAW.printed_value(compute)) / context))
     steps = round(member.tokens / (batch * context))
     if steps < 1:
         raise InputError(
@@ -147,7 +131,7 @@ def plan_member(
         data_hash=data_hash,
         count=count,
         batch_sequences=batch,
-        learning_rate=recipe.learning_rate_scale * (member.learning_rate or deepseek_learning_rate(compute)),
+        learning_rate=recipe.learning_rate_scale * (member.learning_rate or RATE_LAW.printed_value(compute)),
         branches=branches,
         checkpoint_steps=log_spaced_steps(recipe.checkpoints, branches[-1]),
         flops=count_flops(recipe, member, count, steps * batch * context),

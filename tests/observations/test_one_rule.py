@@ -18,7 +18,7 @@ from forecast.api.report import write_report
 from forecast.core.errors import ForecastError, InputError, NotForecastableError, UsageError
 from forecast.core.forecasts import Target
 from forecast.importers import read_observations
-from forecast.observations.ladders import Wanted, load_ladders
+from forecast.observations.ladders import Wanted, load_families, load_ladders
 from forecast.observations.measurements import Selection, load_measurements
 from forecast.store import Store
 
@@ -171,3 +171,28 @@ def test_a_report_refuses_in_the_same_words(tmp_path: Path) -> None:
         write_report(source, tmp_path / "out.html", tasks=["pica"])
     with pytest.raises(ForecastError, match=r"^unknown family 'ff'; expected one of f, g; did you mean 'f'\?$"):
         write_report(source, tmp_path / "out.html", families=["ff"])
+
+
+def test_a_report_passes_over_what_a_family_lacks_without_a_word(tmp_path: Path) -> None:
+    source = imported(write(tmp_path / "runs.csv", lines_of("f", "piqa"), lines_of("g", "other")))
+    notices: list[str] = []
+    found = load_families(source, Wanted(tasks=["piqa", "other"]), None, notice=notices.append)
+    assert [[ladder.task for ladder in part.ladders] for part in found] == [["piqa"], ["other"]]
+    assert not [text for text in notices if "left out" in text]
+
+
+def test_no_task_named_means_all(tmp_path: Path) -> None:
+    table = write(tmp_path / "runs.csv", lines_of("f", "piqa"), lines_of("f", "other"))
+    assert [ladder.task for ladder in load_ladders(table, Wanted(tasks=[]))] == ["other", "piqa"]
+    with pytest.raises(UsageError, match=r"holds 2 tasks \(other, piqa\); name one with --task"):
+        load_measurements(table, Selection(), notice=silent)
+
+
+def test_a_family_without_the_shots_asked_for_does_not_stop_a_report_on_others(tmp_path: Path) -> None:
+    source = imported(write(tmp_path / "runs.csv", lines_of("f", "piqa"), lines_of("g", "piqa", shots="5")))
+    notices: list[str] = []
+    (found,) = load_families(source, Wanted(num_fewshot=5), None, notice=notices.append)
+    assert found.ladders[0].family == "g"
+    assert any(text.startswith("f, every task is left out: f has no results on piqa with 5 shots") for text in notices)
+    with pytest.raises(UsageError, match="has no results on piqa with 7 shots"):
+        load_families(source, Wanted(num_fewshot=7), None, notice=notices.append)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,3 +118,13 @@ def test_shipped_families_can_be_planned(name):
     assert len(plans) >= 8
     assert flops == sorted(flops)
     assert flops[-1] / flops[0] > 10**2.5
+
+
+def test_a_plan_is_the_same_to_the_last_bit(tmp_path):
+    """Learning rates are hashed: a plan that differed by rounding would refuse a family that is half trained."""
+    recipe = make_recipe(tmp_path)
+    for tokens in (64_000, 1_234_567, 10**9):
+        member = replace(recipe.members[0], tokens=tokens, branches=())
+        compute = (72 * 2 * 16**2 + 12 * 2 * 16 * 32) * float(tokens)
+        plan = plan_member(recipe, member, vocabulary=104, end_token=0, seed=0)
+        assert plan.learning_rate == 0.3118 * math.pow(compute, -0.1250)
