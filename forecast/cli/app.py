@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from forecast.cli.streams import DEBUG_VARIABLE, ReaderGoneError, prepare_streams
 from forecast.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUNTIME, ForecastError
-from forecast.core.memory_reuse import collect_rarely
+from forecast.core.memory_reuse import loading, own_process
 from forecast.core.printable import one_line
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def build_app() -> typer.Typer:
 def main() -> None:
     """Run the command line and exit: 0 ok, 1 runtime, 2 usage, 3 partial results, 130 interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    collect_rarely()
+    own_process()
     prepare_streams()
     code = _exit_code(_run)
     # What is still buffered can fail to be written, too; why the command failed matters more.
@@ -47,7 +47,9 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        build_app()()
+        with loading():
+            app = build_app()
+        app()
     except SystemExit as stop:
         if stop.code == EXIT_INTERRUPTED:
             # Typer turns Ctrl-C into an exit of its own; one that came before or after it arrives as it is.

@@ -22,6 +22,9 @@ def choose_source(settings: ScoringSettings, progress: Progress) -> ScorerSource
         UsageError: no such backend.
     """
     if settings.backend == "native":
+        from forecast.scoring.light_losses import load_losses
+
+        load_losses()
         from forecast.evaluation.scorers.native import NativeSource
 
         return NativeSource(settings, progress)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from forecast.core.errors import CheckpointError, ForecastError
 from forecast.core.failures import say_failure
 from forecast.core.hashing import content_hash
+from forecast.core.memory_reuse import loading
 from forecast.core.progress import Progress
 from forecast.core.records import CheckpointRecord, CheckpointRequest, RunRecord, RunStatus
 from forecast.evaluation.executor import Job
@@ -69,9 +70,10 @@ class FamilySweep:
     @cached_property
     def _scorer(self) -> CheckpointScorer:
         """Made when something is to be scored: importing what loads models takes seconds."""
-        from forecast.evaluation.dispatch import CheckpointScorer
+        with loading():
+            from forecast.evaluation.dispatch import CheckpointScorer
 
-        return CheckpointScorer(self._settings, self._store, self._progress)
+            return CheckpointScorer(self._settings, self._store, self._progress)
 
     def evaluate(self, job: Job) -> list[str]:
         """Score what is not stored yet of one checkpoint on its tasks; returns its runs.

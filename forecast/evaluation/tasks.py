@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from forecast.core.memory_reuse import loading
 from forecast.core.progress import Progress
 from forecast.scoring.rendering import render_task
 from forecast.scoring.requests import RenderedTask
@@ -69,8 +70,9 @@ def render_tasks(
         InputError: a task's data is missing or malformed; task and item are named.
     """
     # lm-eval takes a second to import: it is left until something has to be rendered.
-    from forecast.scoring.task_building import built_task
-    from forecast.scoring.template_renderer import TemplateRenderer
+    with loading():
+        from forecast.scoring.task_building import built_task
+        from forecast.scoring.template_renderer import TemplateRenderer
 
     rendered: list[RenderedTask] = []
     notices: list[list[str]] = []

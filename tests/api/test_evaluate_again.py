@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from forecast.api.evaluate import EvaluationReport, evaluate
+from forecast.evaluation import sibling_check, sweep
+from forecast.evaluation.request import EvaluationRequest
 from forecast.evaluation.selection import select
 from forecast.scoring import checkpoint_sweep
 
@@ -82,3 +84,30 @@ def test_what_predict_will_miss_is_said_and_can_be_given_without_scoring_again(
     ]
     for before, after in zip(first.rows, complete.rows, strict=True):
         assert (before["run_id"], before["nll_per_char"]) == (after["run_id"], after["nll_per_char"])
+
+
+def test_one_request_says_what_checkpoints_and_options_say(checkpoints: list[Path], tmp_path: Path) -> None:
+    text, db = tmp_path / "text.txt", tmp_path / "results.duckdb"
+    text.write_text("the red cat sat on the mat")
+    named = {"tasks": [], "text_files": [text], "db": db, "device": "cpu"}
+    request = EvaluationRequest(checkpoints=select(models=[str(checkpoints[0])]), **named)  # type: ignore[arg-type]
+    first = evaluate(request)
+    assert first.rows[0]["n_items"] == 1
+    assert evaluate(request.checkpoints, **named).rows == first.rows
+    with pytest.raises(TypeError, match="limit"):
+        evaluate(request, limit=3)
+    with pytest.raises(TypeError, match="limmit"):
+        evaluate(request.checkpoints, **named, limmit=3)
+
+
+def test_parameters_are_counted_once_per_checkpoint(
+    checkpoints: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the red cat sat on the mat")
+    honest, counted = sweep.count_parameters, []
+    for module in (sweep, sibling_check):
+        monkeypatch.setattr(module, "count_parameters", lambda folder: counted.append(folder) or honest(folder), raising=False)
+    models = [str(folder) for folder in checkpoints[:2]]
+    evaluate(select(models=models), tasks=[], text_files=[text], db=tmp_path / "results.duckdb", device="cpu")
+    assert [str(folder) for folder in counted] == models

@@ -155,8 +155,10 @@ def evaluate_command(
 
 
 def _evaluate(request: EvaluationRequest, fetcher: Fetcher, progress: Progress, *, json_output: bool) -> None:
-    from forecast.api.evaluate import evaluate
-    from forecast.core.memory_reuse import keep_freed_memory
+    from forecast.core.memory_reuse import keep_freed_memory, loading
+
+    with loading():
+        from forecast.api.evaluate import evaluate
 
     keep_freed_memory()
     report = evaluate(request, fetcher=fetcher, progress=progress)
