@@ -124,3 +124,42 @@ def test_a_pass_rate_is_not_fitted_to_a_loss(tmp_path: Path) -> None:
     path = _table(tmp_path / "runs.csv", get_law("gpt4-pass-rate"), "loss")
     with pytest.raises(UsageError, match=r"nothing that 'gpt4-pass-rate' predicts.*neg_log_pass_rate"):
         _fit(path, "gpt4-pass-rate")
+
+
+def _plain(path: Path, header: str, rows: list[str]) -> Path:
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_a_choice_that_a_plain_table_cannot_follow_is_refused(tmp_path: Path) -> None:
+    path = _plain(tmp_path / "t.csv", "tokens,loss", [f"{100 * 2**i},{2 + 5 / 2**i}" for i in range(8)])
+    request = FitRequest(law="m2", replicates=0)
+    for selection, said in (
+        (Selection(task="a"), "no column 'task', so --task a"),
+        (Selection(family="b"), "no column 'family', so --family b"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            fit_law(path, selection, request, notice=lambda _text: None)
+    notices: list[str] = []
+    fit_law(path, Selection(num_fewshot=5), request, notice=notices.append)
+    assert any("that they are 5 is not known" in notice for notice in notices)
+
+
+def test_tasks_families_and_shots_of_a_plain_table_are_not_mixed(tmp_path: Path) -> None:
+    rows = [
+        f"{task},{shots},{100 * 2**i},{1 + k + 5 / 2**i}"
+        for k, (task, shots) in enumerate((("a", 0), ("a", 5), ("b", 0)))
+        for i in range(8)
+    ]
+    path = _plain(tmp_path / "t.csv", "task,num_fewshot,tokens,loss", rows)
+    request = FitRequest(law="m2", replicates=0)
+    with pytest.raises(UsageError, match="2 task names"):
+        fit_law(path, Selection(), request, notice=lambda _text: None)
+    notices: list[str] = []
+    report, _ = fit_law(path, Selection(task="a", num_fewshot=5), request, notice=notices.append)
+    assert (report.task, report.num_fewshot, report.n_rows) == ("a", 5, 8)
+    report, _ = fit_law(path, Selection(task="a"), request, notice=notices.append)
+    assert report.num_fewshot == 0
+    assert any("never mixed" in notice for notice in notices)
+    with pytest.raises(UsageError, match="7 shots"):
+        fit_law(path, Selection(task="a", num_fewshot=7), request, notice=notices.append)
