@@ -51,7 +51,6 @@ def test_what_is_stored_is_found_and_completed_without_torch(checkpoints: list[P
     assert json.loads(again.stdout) == {"flops": pytest.approx(6.0 * float(str(row["params"])) * 1e6), "heavy": []}
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_what_predict_will_miss_is_said_and_can_be_given_without_scoring_again(
     checkpoints: list[Path], world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,3 +81,23 @@ def test_what_predict_will_miss_is_said_and_can_be_given_without_scoring_again(
     ]
     for before, after in zip(first.rows, complete.rows, strict=True):
         assert (before["run_id"], before["nll_per_char"]) == (after["run_id"], after["nll_per_char"])
+
+
+_COMMAND = """
+import sys
+from forecast.cli import main
+try:
+    main()
+finally:
+    print(sorted({"torch", "transformers", "lm_eval", "datasets"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_the_command_imports_nothing_heavy_where_all_is_stored(checkpoints: list[Path], world: Path, tmp_path: Path) -> None:
+    options = ["--tasks", "toy_choice", "--include-path", str(world / "tasks"), "--data-dir", str(world / "data"), "--json"]
+    models = [word for folder in checkpoints for word in ("--model", str(folder))]
+    command = [sys.executable, "-c", _COMMAND, "eval", *models, *options, "--device", "cpu", "--db", str(tmp_path / "r.duckdb")]
+    first, again = (subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(2))
+    assert json.loads(first.stdout) == json.loads(again.stdout)
+    assert "'torch'" in first.stderr.splitlines()[-1]
+    assert again.stderr.splitlines()[-1] == "[]"

@@ -63,7 +63,7 @@ def killed_after(n_batches: int, evaluate: Callable[[], object], *, module: Any,
     assert process.exitcode == -signal.SIGKILL
 
 
-@pytest.mark.usefixtures("flush_at_once", "only_own_tasks")
+@pytest.mark.usefixtures("flush_at_once")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_kills_inside_a_checkpoint_change_no_bit(checkpoints: list[Path], run: Run, tmp_path: Path) -> None:
     whole = tmp_path / "whole.duckdb"
@@ -83,7 +83,7 @@ def test_kills_inside_a_checkpoint_change_no_bit(checkpoints: list[Path], run: R
         assert scores(db) == expected
 
 
-@pytest.mark.usefixtures("flush_at_once", "only_own_tasks")
+@pytest.mark.usefixtures("flush_at_once")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_the_plain_way_is_resumed_bit_for_bit_too(
@@ -101,7 +101,7 @@ def test_the_plain_way_is_resumed_bit_for_bit_too(
     assert scores(tmp_path / "killed.duckdb") == scores(tmp_path / "whole.duckdb")
 
 
-@pytest.mark.usefixtures("flush_at_once", "only_own_tasks")
+@pytest.mark.usefixtures("flush_at_once")
 def test_a_kill_while_runs_are_registered_changes_no_bit(
     checkpoints: list[Path], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +122,6 @@ def test_a_kill_while_runs_are_registered_changes_no_bit(
     assert scores(db) == scores(tmp_path / "whole.duckdb")
 
 
-@pytest.mark.usefixtures("only_own_tasks")
 def test_a_task_added_later_is_planned_by_itself(checkpoints: list[Path], run: Run, tmp_path: Path) -> None:
     first = run(checkpoints[0], ["toy_choice"], token_budget=BUDGET).rows
     both = run(checkpoints[0], ["toy_choice", "toy_context"], token_budget=BUDGET).rows
