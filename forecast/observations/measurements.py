@@ -115,7 +115,7 @@ def load_measurements(source: Path, selection: Selection, *, notice: Notice, par
             notice(f"{source.name} is read as plain columns, for it is not a whole observation table: {error.found}")
             rows = plain_rows(table)
         return _from_rows(source, rows, selection, notice)
-    return _from_plain(source, table.columns, table.rows, selection, notice)
+    return _from_plain(source, table.columns, table.rows, selection)
 
 
 def _choose(kind: str, wanted: str | None, present: Sequence[str], source: Path) -> str:
@@ -243,70 +243,37 @@ def _from_store(source: Path, selection: Selection, notice: Notice) -> Measureme
     return _finish(source, ladder, _ladder_columns(ladder), members, selection, notice)
 
 
-def _from_plain(
-    source: Path, names: Sequence[str], rows: Sequence[Sequence[str]], selection: Selection, notice: Notice
-) -> Measurements:
+def _from_plain(source: Path, names: Sequence[str], rows: Sequence[Sequence[str]], selection: Selection) -> Measurements:
+    from forecast.observations.plain_choice import add_flops, choose_plain
+
     index = {name: position for position, name in enumerate(names)}
     for name, value in selection.where.items():
         if name not in index:
             raise UsageError(f"{source} has no column '{name}'", expected=", ".join(names))
-        rows = [row for row in rows if _says(row[index[name]], value)]
+        wanted = as_number(value)
+        rows = [
+            row for row in rows if row[index[name]] == value or (wanted is not None and as_number(row[index[name]]) == wanted)
+        ]
     if not rows:
         raise UsageError(f"no row of {source} is left by --where")
-    chosen, rows = _choose_plain(source, index, rows, selection, notice)
+    kept = choose_plain(source, names, rows, family=selection.family, task=selection.task, num_fewshot=selection.num_fewshot)
+    rows = kept.rows
     columns = {}
     for name, position in index.items():
         numbers = [as_number(row[position]) for row in rows]
         if any(number is not None for number in numbers):
             columns[name] = _numbers(numbers)
     runs = [row[index["model"]] if "model" in index else str(number) for number, row in enumerate(rows, start=1)]
+    convention = add_flops(columns)
     return Measurements(
         source=str(source),
-        family=chosen["family"],
-        task=chosen["task"],
-        num_fewshot=None if not chosen["num_fewshot"] else int(chosen["num_fewshot"]),
+        family=kept.family,
+        task=kept.task,
+        num_fewshot=kept.num_fewshot,
         runs=tuple(runs),
         columns=_with_derived(columns),
-        flops_convention="published",
+        flops_convention=convention,
     )
-
-
-def _says(cell: str, value: str) -> bool:
-    wanted = as_number(value)
-    return cell == value or (wanted is not None and as_number(cell) == wanted)
-
-
-def _choose_plain(
-    source: Path, index: Mapping[str, int], rows: Sequence[Sequence[str]], selection: Selection, notice: Notice
-) -> tuple[dict[str, str], Sequence[Sequence[str]]]:
-    """Keep the rows of one family, task and number of shots, as far as the table tells them apart; return what is kept."""
-    asked = {"family": selection.family, "task": selection.task}
-    chosen = {"family": "", "task": "", "num_fewshot": ""}
-    for name, wanted in asked.items():
-        if name not in index:
-            if wanted is not None:
-                raise UsageError(
-                    f"{source} has no column '{name}', so --{name} {wanted} names nothing in it",
-                    expected=", ".join(index),
-                    remedy=f"leave --{name} out if all rows are meant",
-                )
-            continue
-        cells = [row[index[name]].strip() for row in rows]
-        chosen[name] = _choose(name, wanted, cells, source)
-        rows = [row for row, cell in zip(rows, cells, strict=True) if cell == chosen[name]]
-    counts = [as_number(row[index["num_fewshot"]]) if "num_fewshot" in index else None for row in rows]
-    runs = {None if count is None else int(count): counts.count(count) for count in dict.fromkeys(counts)}
-    choice = choose_shots(chosen["task"] or source.name, runs, selection.num_fewshot)
-    if choice is None:
-        raise UsageError(
-            f"{source} has no rows with {selection.num_fewshot} shots",
-            expected=f"shots that were measured: {', '.join(sorted(map(str, runs)))}",
-        )
-    if choice.note:
-        notice(choice.note)
-    if choice.num_fewshot is not None:
-        chosen["num_fewshot"] = str(choice.num_fewshot)
-    return chosen, [row for row, count in zip(rows, counts, strict=True) if count == choice.num_fewshot]
 
 
 def _ladder_columns(ladder: Ladder) -> dict[str, FloatArray]:

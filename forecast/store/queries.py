@@ -173,8 +173,7 @@ def _batches(connection: duckdb.DuckDBPyConnection, query: str, *, as_text: bool
             empty = False
             yield batch.rename_columns(names)
     if empty:
-        # Not from_pylist: it imports pandas, where that is installed.
-        yield pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in reader.schema], names=names)
+        yield pa.RecordBatch.from_pylist([], schema=reader.schema).rename_columns(names)
 
 
 def _wait(connection: duckdb.DuckDBPyConnection, future: Future[Any]) -> Any:

@@ -137,12 +137,23 @@ def test_a_choice_that_a_plain_table_cannot_follow_is_refused(tmp_path: Path) ->
     for selection, said in (
         (Selection(task="a"), "no column 'task', so --task a"),
         (Selection(family="b"), "no column 'family', so --family b"),
+        (Selection(num_fewshot=5), "no column 'num_fewshot', so --num-fewshot 5"),
     ):
         with pytest.raises(UsageError, match=said):
             fit_law(path, selection, request, notice=lambda _text: None)
-    notices: list[str] = []
-    fit_law(path, Selection(num_fewshot=5), request, notice=notices.append)
-    assert any("that they are 5 is not known" in notice for notice in notices)
+
+
+def test_compute_follows_from_parameters_and_tokens_with_names_and_without(tmp_path: Path) -> None:
+    rows = [f"{n},{20 * n},{2 + 1e3 / n**0.5}" for n in (1e6, 1e7, 1e8, 1e9)]
+    plain = _plain(tmp_path / "plain.csv", "params,tokens,loss", rows)
+    named = _plain(
+        tmp_path / "named.csv", "family,model,task,params,tokens,loss", [f"f,m{i},t,{row}" for i, row in enumerate(rows)]
+    )
+    fits = [_fit(path, "kaplan-compute") for path in (plain, named)]
+    assert [found.flops_convention for found in fits] == ["6nd-total", "6nd-total"]
+    assert fits[0].constants == fits[1].constants
+    stated = _plain(tmp_path / "stated.csv", "params,tokens,flops,loss", [f"1e6,{c / 1e7},{c},{2 + 1 / c}" for c in (1, 2, 4)])
+    assert _fit(stated, "kaplan-compute").flops_convention == "published"
 
 
 def test_tasks_families_and_shots_of_a_plain_table_are_not_mixed(tmp_path: Path) -> None:
@@ -153,13 +164,14 @@ def test_tasks_families_and_shots_of_a_plain_table_are_not_mixed(tmp_path: Path)
     ]
     path = _plain(tmp_path / "t.csv", "task,num_fewshot,tokens,loss", rows)
     request = FitRequest(law="m2", replicates=0)
-    with pytest.raises(UsageError, match="2 task names"):
+    with pytest.raises(UsageError, match="2 values of task"):
         fit_law(path, Selection(), request, notice=lambda _text: None)
-    notices: list[str] = []
-    report, _ = fit_law(path, Selection(task="a", num_fewshot=5), request, notice=notices.append)
+    report, _ = fit_law(path, Selection(task="a", num_fewshot=5), request, notice=lambda _text: None)
     assert (report.task, report.num_fewshot, report.n_rows) == ("a", 5, 8)
-    report, _ = fit_law(path, Selection(task="a"), request, notice=notices.append)
-    assert report.num_fewshot == 0
-    assert any("never mixed" in notice for notice in notices)
-    with pytest.raises(UsageError, match="7 shots"):
-        fit_law(path, Selection(task="a", num_fewshot=7), request, notice=notices.append)
+    for selection, said in (
+        (Selection(task="a"), "2 values of num_fewshot"),
+        (Selection(task="a", num_fewshot=7), "no row with num_fewshot 7"),
+        (Selection(task="c"), "no row with task c"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            fit_law(path, selection, request, notice=lambda _text: None)
