@@ -124,6 +124,7 @@ def import_paths(
 
     Raises:
         InputError: a file is missing, malformed or out of range; nothing has been stored.
+        UsageError: a table or an export is described.
         StoreError: the results file cannot be written.
     """
     from forecast.api.export import is_export
@@ -132,6 +133,13 @@ def import_paths(
     store = Store(db)
     notes = _Notes(progress)
     exports = [path for path in paths if is_export(path)]
+    own = next((path for path in paths if path in exports or is_table(path)), None)
+    if described is not None and own is not None:
+        raise UsageError(
+            f"{own} says itself what its checkpoints are",
+            expected="--family, --model, --step, --params, --tokens and --flops with lm-eval results only",
+            remedy="leave them out, or import it by itself",
+        )
     if store.path.is_file():
         # A file of somebody else, or of a newer program, is refused before a long table is read.
         store.check_readable()

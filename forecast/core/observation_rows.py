@@ -108,6 +108,11 @@ def build_ladder(rows: Sequence[ObservationRow], *, notice: Notice | None = None
     if len(chances) > 1:
         name = f"{rows[0].family}, {rows[0].task}"
         notice_and_keep(f"{name}: rows state different chance levels {sorted(chances)}; it counts as unknown")
+    if contradictory := _contradictions(rows):
+        notice_and_keep(
+            f"{rows[0].family}, {rows[0].task}: {contradictory} rows measure a checkpoint that another row measures, too, with"
+            " another result; all of them are used, so remove the wrong ones"
+        )
     lr_fraction = _column(row.lr_fraction for row in rows)
     n_items = _column(row.n_items for row in rows)
     ladder = Ladder(
@@ -137,6 +142,20 @@ def build_ladder(rows: Sequence[ObservationRow], *, notice: Notice | None = None
         notes=tuple(notes),
     )
     return ladder, order
+
+
+def _contradictions(rows: Sequence[ObservationRow]) -> int:
+    """Count the rows whose checkpoint another row measures differently."""
+    if len({(row.model, row.revision, row.step, row.tokens, row.flops) for row in rows}) == len(rows):
+        return 0
+    found: dict[tuple[object, ...], list[dict[str, float]]] = {}
+    for row in rows:
+        # What metadata tell apart (a seed, a template) is no contradiction, and other metrics complete a row.
+        facts = (row.model, row.revision, row.step, row.params, row.params_non_embedding, row.tokens, row.flops)
+        results = found.setdefault((*facts, row.lr_fraction, *sorted(row.metrics), *sorted(row.metadata.items())), [])
+        if row.metrics not in results:
+            results.append(row.metrics)
+    return sum(len(results) for results in found.values() if len(results) > 1)
 
 
 def _params(rows: Sequence[ObservationRow]) -> tuple[FloatArray, str]:

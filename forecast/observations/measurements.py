@@ -150,6 +150,8 @@ def _extra_columns(rows: Sequence[ObservationRow]) -> dict[str, FloatArray]:
 
 
 def _from_plain(source: Path, names: Sequence[str], rows: Sequence[Sequence[str]], selection: Selection) -> Measurements:
+    from forecast.observations.plain_choice import add_flops, choose_plain
+
     index = {name: position for position, name in enumerate(names)}
     for name, value in selection.where.items():
         if name not in index:
@@ -160,14 +162,23 @@ def _from_plain(source: Path, names: Sequence[str], rows: Sequence[Sequence[str]
         ]
     if not rows:
         raise UsageError(f"no row of {source} is left by --where")
+    kept = choose_plain(source, names, rows, family=selection.family, task=selection.task, num_fewshot=selection.num_fewshot)
+    rows = kept.rows
     columns = {}
     for name, position in index.items():
         numbers = [as_number(row[position]) for row in rows]
         if any(number is not None for number in numbers):
             columns[name] = _numbers(numbers)
     runs = [row[index["model"]] if "model" in index else str(number) for number, row in enumerate(rows, start=1)]
+    convention = add_flops(columns)
     return Measurements(
-        source=str(source), family="", task="", runs=tuple(runs), columns=_with_derived(columns), flops_convention="published"
+        source=str(source),
+        family=kept.family,
+        task=kept.task,
+        num_fewshot=kept.num_fewshot,
+        runs=tuple(runs),
+        columns=_with_derived(columns),
+        flops_convention=convention,
     )
 
 

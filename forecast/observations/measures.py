@@ -147,8 +147,12 @@ def choose_shots(task: str, runs: Mapping[int | None, int], asked: int | None = 
     """
     known = sorted(count for count in runs if count is not None)
     if not known:
-        other = asked is not None and stated_shots(task) not in (None, asked)
-        return None if other else ShotsChoice(num_fewshot=None)
+        stated = stated_shots(task)
+        if asked is not None and stated not in (None, asked):
+            return None
+        unchecked = asked is not None and stated is None
+        note = f"Nothing says how many shots {task} was measured with: that they are {asked} is not known." if unchecked else ""
+        return ShotsChoice(num_fewshot=None, note=note)
     if asked is not None:
         return ShotsChoice(num_fewshot=asked) if asked in known else None
     card = card_of(task)

@@ -90,7 +90,7 @@ def stream(
     if not write:
         for statement in statements:
             _check_reading(connection, statement)
-    together = write and not any(statement.type.name in _ALONE for statement in statements)
+    together = write and not any(_kind(statement) in _ALONE for statement in statements)
     try:
         if together:
             connection.execute("BEGIN")
@@ -106,8 +106,15 @@ def stream(
         raise explain_query(connection, path, error) from error
 
 
+def _kind(statement: duckdb.Statement) -> str:
+    try:
+        return statement.type.name
+    except ValueError:  # DuckDB's Python module lacks names for some kinds that its parser knows, such as UPDATE EXTENSIONS.
+        return statement.query.split(maxsplit=1)[0].upper()
+
+
 def _check_reading(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
-    kind = statement.type.name
+    kind = _kind(statement)
     pivot = kind == "MULTI" and re.match(r"\s*(\(\s*)?pivot", statement.query, re.IGNORECASE)
     if re.search(r"\benable_logging\b", statement.query, re.IGNORECASE):
         # DuckDB before 2.0 starts it although its settings are locked, and dies of it when it may not write its files.
@@ -133,7 +140,7 @@ def _explained(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     # `EXPLAIN (SELECT 1)` and `EXPLAIN (FORMAT json) SELECT 1` look alike until they are parsed.
     for start in (match.start("rest"), match.end("rest")) if match else ():
         with suppress(duckdb.Error):
-            kinds += [inner.type.name for inner in connection.extract_statements(query[start:])]
+            kinds += [_kind(inner) for inner in connection.extract_statements(query[start:])]
     return next((kind for kind in kinds if kind != "SELECT"), "SELECT" if kinds else "EXPLAIN of another statement")
 
 

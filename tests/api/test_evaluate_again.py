@@ -111,3 +111,23 @@ def test_parameters_are_counted_once_per_checkpoint(
     models = [str(folder) for folder in checkpoints[:2]]
     evaluate(select(models=models), tasks=[], text_files=[text], db=tmp_path / "results.duckdb", device="cpu")
     assert [str(folder) for folder in counted] == models
+
+
+_COMMAND = """
+import sys
+from forecast.cli import main
+try:
+    main()
+finally:
+    print(sorted({"torch", "transformers", "lm_eval", "datasets"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_the_command_imports_nothing_heavy_where_all_is_stored(checkpoints: list[Path], world: Path, tmp_path: Path) -> None:
+    options = ["--tasks", "toy_choice", "--include-path", str(world / "tasks"), "--data-dir", str(world / "data"), "--json"]
+    models = [word for folder in checkpoints for word in ("--model", str(folder))]
+    command = [sys.executable, "-c", _COMMAND, "eval", *models, *options, "--device", "cpu", "--db", str(tmp_path / "r.duckdb")]
+    first, again = (subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(2))
+    assert json.loads(first.stdout) == json.loads(again.stdout)
+    assert "'torch'" in first.stderr.splitlines()[-1]
+    assert again.stderr.splitlines()[-1] == "[]"

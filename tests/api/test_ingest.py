@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from forecast.api.ingest import describe, import_paths
-from forecast.core.errors import ForecastError, InputError
+from forecast.core.errors import ForecastError, InputError, UsageError
 from forecast.core.progress import SilentProgress
 from forecast.store import Store
 
@@ -328,6 +328,14 @@ def test_a_malformed_results_file_is_one_sentence(tmp_path: Path, text: str, exp
     path.write_text(text)
     with pytest.raises(InputError, match=expected):
         run([path], tmp_path / "r.duckdb")
+
+
+def test_what_a_table_says_itself_is_not_overruled_in_silence(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("family,model,task,flops,acc\nf,m,t,1e18,0.5\n")
+    with pytest.raises(UsageError, match="says itself"):
+        run([table], tmp_path / "s.duckdb", family="other")
+    assert not (tmp_path / "s.duckdb").exists()
 
 
 def test_paths_that_hold_nothing(tmp_path: Path) -> None:

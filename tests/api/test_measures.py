@@ -124,6 +124,11 @@ def test_shots_are_the_cards_else_those_of_most_runs() -> None:
     assert only is not None
     assert only.note == "mmlu was measured with 0 shots; its card names 5 as usual."
     assert choose_shots("arc@5shot", {None: 4}, asked=0) is None
+    unknown, named = choose_shots("arc", {None: 4}, asked=5), choose_shots("arc@5shot", {None: 4}, asked=5)
+    assert unknown is not None
+    assert "that they are 5 is not known" in unknown.note
+    assert named is not None
+    assert not named.note
 
 
 @pytest.mark.parametrize("kind", ["table", "database"])

@@ -124,3 +124,54 @@ def test_a_pass_rate_is_not_fitted_to_a_loss(tmp_path: Path) -> None:
     path = _table(tmp_path / "runs.csv", get_law("gpt4-pass-rate"), "loss")
     with pytest.raises(UsageError, match=r"nothing that 'gpt4-pass-rate' predicts.*neg_log_pass_rate"):
         _fit(path, "gpt4-pass-rate")
+
+
+def _plain(path: Path, header: str, rows: list[str]) -> Path:
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_a_choice_that_a_plain_table_cannot_follow_is_refused(tmp_path: Path) -> None:
+    path = _plain(tmp_path / "t.csv", "tokens,loss", [f"{100 * 2**i},{2 + 5 / 2**i}" for i in range(8)])
+    request = FitRequest(law="m2", replicates=0)
+    for selection, said in (
+        (Selection(task="a"), "no column 'task', so --task a"),
+        (Selection(family="b"), "no column 'family', so --family b"),
+        (Selection(num_fewshot=5), "no column 'num_fewshot', so --num-fewshot 5"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            fit_law(path, selection, request, notice=lambda _text: None)
+
+
+def test_compute_follows_from_parameters_and_tokens_with_names_and_without(tmp_path: Path) -> None:
+    rows = [f"{n},{20 * n},{2 + 1e3 / n**0.5}" for n in (1e6, 1e7, 1e8, 1e9)]
+    plain = _plain(tmp_path / "plain.csv", "params,tokens,loss", rows)
+    named = _plain(
+        tmp_path / "named.csv", "family,model,task,params,tokens,loss", [f"f,m{i},t,{row}" for i, row in enumerate(rows)]
+    )
+    fits = [_fit(path, "kaplan-compute") for path in (plain, named)]
+    assert [found.flops_convention for found in fits] == ["6nd-total", "6nd-total"]
+    assert fits[0].constants == fits[1].constants
+    stated = _plain(tmp_path / "stated.csv", "params,tokens,flops,loss", [f"1e6,{c / 1e7},{c},{2 + 1 / c}" for c in (1, 2, 4)])
+    assert _fit(stated, "kaplan-compute").flops_convention == "published"
+
+
+def test_tasks_families_and_shots_of_a_plain_table_are_not_mixed(tmp_path: Path) -> None:
+    rows = [
+        f"{task},{shots},{100 * 2**i},{1 + k + 5 / 2**i}"
+        for k, (task, shots) in enumerate((("a", 0), ("a", 5), ("b", 0)))
+        for i in range(8)
+    ]
+    path = _plain(tmp_path / "t.csv", "task,num_fewshot,tokens,loss", rows)
+    request = FitRequest(law="m2", replicates=0)
+    with pytest.raises(UsageError, match="2 values of task"):
+        fit_law(path, Selection(), request, notice=lambda _text: None)
+    report, _ = fit_law(path, Selection(task="a", num_fewshot=5), request, notice=lambda _text: None)
+    assert (report.task, report.num_fewshot, report.n_rows) == ("a", 5, 8)
+    for selection, said in (
+        (Selection(task="a"), "2 values of num_fewshot"),
+        (Selection(task="a", num_fewshot=7), "no row with num_fewshot 7"),
+        (Selection(task="c"), "no row with task c"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            fit_law(path, selection, request, notice=lambda _text: None)

@@ -130,6 +130,7 @@ def test_show_tables_lists_what_is_promised_and_the_users_own(
         ("FROM read_text('runs.csv')", 2, "--read PATH"),
         ("SET log_query_path = 'x'", 2, "configuration has been locked"),
         ("EXPLAIN ANALYZE COPY (SELECT 1) TO 'x.csv'", 2, "COPY changes something"),
+        ("UPDATE EXTENSIONS", 2, "UPDATE changes something"),
     ],
 )
 def test_a_mistake_in_a_query_is_its_own(

@@ -65,3 +65,13 @@ def test_different_chance_levels_count_as_unknown() -> None:
     (ladder,) = to_ladders([row("a", flops=1e18, chance=0.25), row("b", flops=2e18, chance=0.2)], notice=notices.append)
     assert np.isnan(ladder.chance)
     assert notices
+
+
+def test_rows_that_contradict_each_other_are_counted_beside_every_number_made_from_them() -> None:
+    twice = [row("a", flops=1e18, metrics={"acc": acc}) for acc in (0.3, 0.6, 0.3)]
+    (ladder,) = to_ladders([*twice, row("b", flops=2e18)])
+    assert ["2 rows measure a checkpoint" in note for note in ladder.notes] == [True]
+    apart = [row("a", flops=1e18, metrics={"acc": acc}, metadata={"seed": seed}) for acc, seed in ((0.3, 0), (0.6, 1))]
+    completed = [row("b", flops=2e18), row("b", flops=2e18, metrics={"nll_per_char": 1.0})]
+    (ladder,) = to_ladders([*apart, *completed])
+    assert ladder.notes == ()
