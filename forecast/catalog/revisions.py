@@ -55,7 +55,7 @@ def final_revision(model: ModelCard) -> RevisionCard:
 def log_spaced(model: ModelCard, count: int) -> tuple[RevisionCard, ...]:
     """Return `count` revisions spread evenly over log(step), the first trained one and the final one among them.
 
-    The nearest published step stands for each ideal one; where two ideals share their nearest, the free step that is closest
+    Each ideal step becomes the nearest published one; where two ideals share their nearest, the free step that is closest
     in log(step) fills up, so that exactly `count` distinct revisions come back. Step 0 has no logarithm and is left out.
 
     Raises:

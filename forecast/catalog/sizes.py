@@ -99,6 +99,8 @@ def _bound(models: Sequence[ModelCard], text: str, family: str) -> float:
     if number is None:
         labels = list(dict.fromkeys(model.size for model in models))
         raise UsageError(
-            f"'{text}' is no size of '{family}' and no number", expected="e.g. 70m", remedy=nearest(text, labels, kind="size")
+            f"'{text}' is neither a size of '{family}' nor a number",
+            expected="e.g. 70m",
+            remedy=nearest(text, labels, kind="size"),
         )
     return number

@@ -92,7 +92,7 @@ NLL_METRICS: tuple[str, ...] = tuple(metric.name for metric in METRICS if not me
 TEXT_METRICS: tuple[str, ...] = tuple(
     metric.name for metric in METRICS if metric.kind is MetricKind.SMOOTH and " per " in metric.unit
 )
-"""What the correct answer's text costs per character, byte or token, whatever the other choices are."""
+"""Metrics of the correct answer's own text, per character, byte or token, whatever the other choices are."""
 
 
 def metric_named(name: str) -> Metric:

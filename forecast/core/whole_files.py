@@ -11,7 +11,7 @@ from forecast.core.errors import InputError
 
 
 def real_path(path: Path) -> Path:
-    """Return the file that a symbolic link stands for, whether it exists yet or not; any other path as it is.
+    """Return the file that a symbolic link points to, whether it exists yet or not; any other path unchanged.
 
     Renaming over a link would leave two files of one name that drift apart.
     """

@@ -33,14 +33,14 @@ class Rehearsed:
     prepared: Prepared
     method: str
     names: Sequence[str]
-    """Members behind the method that the runs can carry."""
+    """Members of the method that these runs suffice for."""
     targets: Sequence[tuple[Target, tuple[str, ...]]]
     """Completed targets, each with notes on how."""
     rehearsal: Rehearsal
 
     @property
     def evidence(self) -> Sequence[Evidence]:
-        """What its back-tests say about stated spreads, for the family's other tasks."""
+        """What this task's back-tests say about stated spreads; the family's other tasks use it."""
         return self.rehearsal.evidence
 
 
@@ -98,13 +98,13 @@ def forecast_rehearsed(
     recipe_shift: float = 0.0,
     elsewhere: Sequence[Sequence[Evidence]] = (),
 ) -> list[Forecast]:
-    """As `forecast_ladder`, from a rehearsed ladder.
+    """Forecast like `forecast_ladder`, from a rehearsed ladder.
 
     Args:
         rehearsed: the ladder with its back-tests.
         level: nominal coverage of the intervals, between 0 and 1.
         seed: of everything random.
-        recipe_shift: as there.
+        recipe_shift: see `forecast_ladder`.
         elsewhere: evidence of the family's other tasks, which share the scale of the interval's model part.
 
     Raises:

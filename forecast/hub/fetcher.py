@@ -33,7 +33,7 @@ class FetchPreview:
     """Pinned to its commit."""
     total_bytes: int
     present_bytes: int
-    """Of those, already on this disk."""
+    """Part of `total_bytes` that is already on this disk."""
     files: int
     weights: str
     """`safetensors`, `pickled`, or `local` for a folder."""

@@ -36,7 +36,7 @@ def fetch_by_xet(
     on_bytes: Callable[[int], None],
     anew: bool,
 ) -> bool:
-    """Bring a file into the snapshot by the library, unchecked; return whether this process did so, not one beside it.
+    """Bring a file into the snapshot by the library, unchecked; return whether this process did so, rather than another one.
 
     Args:
         cache: the model's part of the cache.

@@ -79,7 +79,7 @@ def identify(content: Mapping[str, object], path: Path) -> ModelIdentity:
 
 
 def find_step(text: str) -> int | None:
-    """Return the training step that a name carries.
+    """Return the training step that a name ends in.
 
     >>> find_step("step143000"), find_step("1.4b-5shot_step23000"), find_step("main"), find_step("two-step")
     (143000, 23000, None, None)

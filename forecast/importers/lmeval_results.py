@@ -232,7 +232,7 @@ def _by_metric(path: Path, task: str, stated: Mapping[str, Any]) -> tuple[dict[s
         chosen[metric] = by_filter[preferred]
         others = sorted(name for name, value in by_filter.items() if value != by_filter[preferred])
         if others and _is_metric(metric):
-            unused[metric] = f"the value by {preferred} is taken, not that by {', '.join(others)}"
+            unused[metric] = f"the value of filter {preferred} is used instead of {', '.join(others)}"
     return chosen, unused
 
 

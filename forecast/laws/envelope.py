@@ -96,7 +96,7 @@ def find_envelope(runs: TrainingRuns) -> Envelope:
     best = np.argmin(losses, axis=0)
     if len(np.unique(best)) < _MIN_ON_ENVELOPE:
         raise FitError(
-            f"{len(np.unique(best))} sizes are ever the best at their compute", expected=f"at least {_MIN_ON_ENVELOPE}"
+            f"only {len(np.unique(best))} sizes are the best at some compute", expected=f"at least {_MIN_ON_ENVELOPE}"
         )
     # Where the smallest or the largest size is the best, a size beyond it might be better: such bins are censored.
     inside = (best > 0) & (best < len(curves) - 1)

@@ -123,7 +123,7 @@ def _check_output(law: Law, y: FloatArray, loss: Loss, space: Space) -> None:
         if len(bad):
             raise FitError(
                 f"y is {y[bad[0]]:g} in row {bad[0]}",
-                expected="numbers above 0: residuals are taken in logarithms",
+                expected="numbers above 0: residuals are differences of logarithms",
                 remedy="leave the row out, or take linear residuals",
             )
     if law.output_fraction:

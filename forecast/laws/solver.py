@@ -22,6 +22,7 @@ from forecast.laws.starts import start_points, thin
 STARTS = 48
 """Starting points that are polished."""
 AGREEMENT = 1e-7
+"""Relative difference in the objective up to which two starts count as having found the same optimum."""
 _POLISH_ROWS = 20_000
 """More rows than this are polished on a thinned set first, and only the best starts on all."""
 _ROUGH_STEPS = 20
@@ -92,6 +93,8 @@ def fit(
     soft_scale = 1.0
     if constraints.soft and not loss.is_likelihood:
         plain = build_objective(law, points, loss, used_space, replace(constraints, soft={}), 1.0)
+        # Least squares do not know the noise: without it, 1 / sd^2 has no weight relative to the residuals. A few starts are
+        # enough for a variance.
         unpulled, _, _ = search(plain, seed=seed, starts=max(8, starts // 4))
         soft_scale = max(covariances(plain, unpulled).noise_variance, 1e-300)
     objective = build_objective(law, points, loss, used_space, constraints, soft_scale)
@@ -158,6 +161,7 @@ def search(
         given = objective.coordinates(np.array(extra, dtype=np.float64))
         u = np.concatenate([np.clip(given, *bounds), u])
     if len(objective.y) > _POLISH_ROWS:
+        # Many rows cost time, not basins: the search runs on a thinned table, and only its three best ends on all rows.
         small = objective.take(thin(objective.x, _POLISH_ROWS // 4))
         rough = polish(small, u)
         u = rough.u[np.argsort(rough.value, kind="stable")[:3]]
@@ -193,6 +197,7 @@ def _conclude(
     best = int(np.argmin(minima.value))
     stop = Stop(int(minima.stop[best]))
     found = covariances(objective, u)
+    # A robust loss has kinks at which no step lowers the objective; that is an optimum if the model promised next to nothing.
     settled = stop is Stop.CONVERGED or (stop is Stop.STALLED and bool(minima.decrement[best] < 1e-8))
     unidentified, reasons = find_unidentified(objective, u, found, points)
     if not settled:

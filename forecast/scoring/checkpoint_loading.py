@@ -189,7 +189,7 @@ def _count_described(folder: Path, config: Any, model_class: Any, trust_remote_c
             described = model_class.from_config(copy.deepcopy(config), trust_remote_code=trust_remote_code)
     except Exception as error:
         raise CheckpointError(
-            f"{folder}/config.json: no '{config.model_type}' can be built from it: {say_failure(error)}",
+            f"{folder}/config.json: a '{config.model_type}' model cannot be built from it: {say_failure(error)}",
             expected="the configuration that the weights were saved with",
         ) from error
     return sum(parameter.numel() for parameter in described.parameters())
@@ -273,7 +273,7 @@ def _check_types(folder: Path, model: Any) -> None:
     if whole:
         raise CheckpointError(
             f"the weights in {folder} hold {len(whole)} tensors of whole numbers ({_first_three(whole)})",
-            expected="floating-point weights, or a quantization_config in config.json that says what they stand for",
+            expected="floating-point weights, or a quantization_config in config.json that says how to decode them",
             remedy="save the checkpoint in a floating-point type; --quantize scores quantised variants of it",
         )
 

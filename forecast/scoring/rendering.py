@@ -58,9 +58,7 @@ def render_task(
             except Exception as error:  # Templates and functions of others: whatever they raise, it is this item's.
                 raise InputError(
                     f"task '{name}', item {item_idx} cannot be rendered: {say_failure(error)}",
-                    expected=f"an item that {shots} examples can be put before"
-                    if shots
-                    else "an item that fits the definition",
+                    expected=f"an item that can follow {shots} examples" if shots else "an item that fits the definition",
                 ) from error
             empty = [i for i, n_chars in enumerate(item.n_chars) if n_chars == 0]
             if empty and skip_empty:

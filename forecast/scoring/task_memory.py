@@ -79,9 +79,9 @@ class TaskOutline:
             task = render()
             if task.record.task_id != self.record["task_id"]:
                 raise InputError(
-                    f"task '{task.record.task}' is not written out as it was the last time",
+                    f"task '{task.record.task}' is rendered differently from last time",
                     expected="the same prompts from the same files and settings (a definition may draw at random)",
-                    remedy="run the same command again: the task is not remembered any more",
+                    remedy="run the same command again: the remembered task has been discarded",
                 )
             return task
 

@@ -62,7 +62,7 @@ def _refuse_unknown(names: Sequence[str], index: TaskIndex, broken: Sequence[str
             continue
         if broken:
             raise InputError(
-                f"task '{name}' is in no readable file of --include-path: {'; '.join(broken[:3])}",
+                f"task '{name}' is not in any readable file of --include-path: {'; '.join(broken[:3])}",
                 expected="YAML task definitions",
                 remedy="repair the file, or move it away if the task is not meant to be there",
             )

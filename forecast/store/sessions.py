@@ -84,7 +84,7 @@ class Unseen:
 
 @contextmanager
 def reading(path: Path, spool: Spool, *, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a connection whose tables and views are the file's and the finished shards' beside it; changes go nowhere.
+    """Yield a connection whose tables and views combine the file with the finished shards in the spool; changes go nowhere.
 
     What cannot be read in the spool is missing from every answer, so it is said.
     """
@@ -126,7 +126,7 @@ def is_stored(connection: duckdb.DuckDBPyConnection, kind: str, owner: str) -> b
 
 
 def _overlay(connection: duckdb.DuckDBPyConnection, path: Path, spool: Spool) -> Unseen:
-    """Show every table under its own name in memory, with what is spooled beside what is stored.
+    """Show every table under its own name in memory, combining what is stored with what is spooled.
 
     The names that users can rely on are in the schema `main`, the steps behind them in `internal`, which is searched next.
     Views are this program's own, and what an older file lacks is added in memory: an archive need not be writable. Files
@@ -176,7 +176,7 @@ def _names_in_file(connection: duckdb.DuckDBPyConnection) -> set[str]:
 
 
 def _show_other_tables(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:
-    """Show what a user created in the file beside our own tables and views."""
+    """Show what a user created in the file besides our own tables and views."""
     for name in sorted(names):
         home = "internal" if name == schema.LEDGER else "main"
         identifier = quote_name(name)

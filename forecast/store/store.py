@@ -90,7 +90,7 @@ class Store:
         """Store the results of some items; they are durable when this returns.
 
         Raises:
-            InputError: a loglikelihood is no finite number, or columns differ in length.
+            InputError: a loglikelihood is not a finite number, or columns differ in length.
             StoreError: disk full or folder not writable; what was stored before is safe.
         """
         check_shard(shard)
@@ -173,7 +173,7 @@ class Store:
 
         Where a family's checkpoints were measured on a task by several definitions, the one with the most checkpoints
         is taken and a notice says so; several numbers of shots are an error unless `num_fewshot` or the rule `choose_shots`
-        decides. What is said to `notice` stands in the ladder's notes, too.
+        decides. Whatever is passed to `notice` is kept in the ladder's notes as well.
 
         Raises:
             UsageError: an unknown task or family, or an ambiguity, naming the option that decides.

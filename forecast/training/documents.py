@@ -51,7 +51,7 @@ def _read_text(path: Path) -> Iterator[str]:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise InputError(
-                    f"{path}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is no UTF-8",
+                    f"{path}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8",
                     expected="UTF-8 text",
                     remedy="convert the file, e.g. with iconv",
                 ) from error

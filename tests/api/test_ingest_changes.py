@@ -163,7 +163,7 @@ def test_samples_that_nothing_speaks_of_are_named(tmp_path: Path) -> None:
     assert report.left_out == (
         f"{folder}: 2 JSON files are not lm-eval results and are left out: broken.json, notes.json",
         f"{folder}: 1 tables are left out, name them to import them: table.csv",
-        f"{folder}: 1 samples files have no results file beside them and are left out: samples_lost_2.jsonl",
+        f"{folder}: 1 samples files have no results file next to them and are left out: samples_lost_2.jsonl",
         "samples_other_1.jsonl is left out: results_1.json states no results of its task",
     )
     report.raise_if_partial()

@@ -160,7 +160,7 @@ def test_compacting_keeps_everything(filled: Store) -> None:
 
 def test_damage_is_found_and_named(filled: Store) -> None:
     damages = {
-        "no finite numbers": (
+        "are not finite": (
             "UPDATE item_results SET loglikelihoods = ['nan'::DOUBLE, -1, -1, -1] WHERE run_key = 1 AND item_idx = 0"
         ),
         "complete runs that lack items": "DELETE FROM item_results WHERE run_key = 2 AND item_idx = 3",
