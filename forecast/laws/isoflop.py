@@ -21,7 +21,7 @@ _SAME_BUDGET = 0.1
 _MIN_SIZES = 5
 """... which takes part when it has this many sizes."""
 _MIN_BUDGETS = 3
-"""With fewer shared budgets, loss curves are cut instead."""
+"""Budgets that runs must share; with fewer, loss curves are cut instead."""
 _SLICES = 9
 """Budgets at which loss curves are cut where no runs share a budget (Hoffmann used nine)."""
 
@@ -48,7 +48,7 @@ class Parabola:
     bend: float
     slice: Slice
     inside: bool
-    """Whether the minimum lies among the measured sizes; otherwise it is an extrapolation and takes no part."""
+    """Whether the minimum lies among the measured sizes; one outside is an extrapolation and is not used."""
 
 
 def find_slices(runs: TrainingRuns) -> tuple[list[Slice], str]:

@@ -59,7 +59,7 @@ def fit(
         sigma: (rows,) standard errors of y, in the unit of the residual (relative errors in log space).
         weights: (rows,) multiply each row's loss.
         fixed: parameter -> value that it is held at.
-        soft: parameter -> normal penalty. For losses that are no likelihood the penalty is scaled by the noise variance
+        soft: parameter -> normal penalty. For losses that are not likelihoods the penalty is scaled by the noise variance
             of the fit without it, so that `sd` keeps its meaning.
         bounds: parameter -> (lower, upper) that it is kept within.
         seed: of the jittered starts; the optimum does not depend on it.

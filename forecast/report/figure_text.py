@@ -24,7 +24,7 @@ _MARGIN = 0.97
 
 
 def figure_text(text: str) -> str:
-    r"""Return a name as matplotlib shows it literally: dollars are no formula, control characters are escapes.
+    r"""Return a name as matplotlib shows it literally: dollars do not begin a formula, control characters are escapes.
 
     >>> print(figure_text("cost $x_{1$\n"))
     cost \$x_{1\$\n

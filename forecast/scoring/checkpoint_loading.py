@@ -31,7 +31,7 @@ _HARMLESS = re.compile(
     r"(?:^|\.)(?:inv_freq|masked_bias|position_ids|token_type_ids|causal_mask|rotary_emb\.(?:cos|sin)_cached)$"
     r"|(?:^|\.)pooler\.|(?:^|\.)seq_relationship\."
 )
-"""What old files keep beside the weights (positions, rotary frequencies), and heads of other tasks that BERT-like models were
+"""What old files keep besides the weights (positions, rotary frequencies), and heads of other tasks that BERT-like models were
 pretrained with."""
 _CAUSAL_MASK = re.compile(r"(?:^|\.)(?:attn|attention)\.bias$")
 """A mask where it has four dimensions, as in old files of GPT-2 and GPT-NeoX; a bias of that name would have one."""

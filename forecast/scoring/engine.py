@@ -150,8 +150,8 @@ def _score_packed(
 def _let_allocator_keep_blocks() -> None:
     """Free a block as large as glibc ever keeps: it then keeps freed activations instead of returning them to the system.
 
-    glibc keeps what is no larger than the largest block freed so far. Without this, page faults take a sixth of the time at the
-    14M shape. Nothing is written, so the block costs no memory.
+    glibc keeps blocks that are at most as large as the largest one freed so far. Without this, page faults take a sixth of
+    the time at the 14M shape. Nothing is written, so the block costs no memory.
     """
     torch.empty(_LARGEST_KEPT_BLOCK, dtype=torch.uint8)
 
@@ -258,7 +258,7 @@ def _fail_on(
     scores: NDArray[np.float64],
     name_request: Callable[[int], str],
 ) -> None:
-    """Name the request whose own logits are no numbers: in a packed row a NaN spreads to its neighbours too."""
+    """Name the request whose own logits are not finite: in a packed row a NaN spreads to its neighbours too."""
     bad = batch.row_start + np.flatnonzero(~np.isfinite(scores[batch.row_start : batch.row_stop]))
     positions = np.flatnonzero(np.isin(plan.tree.request_row, bad))
     suspects = np.unique(np.searchsorted(plan.tree.request_start, positions, side="right") - 1).tolist()

@@ -173,5 +173,5 @@ def _word_ends(text: str, words: Sequence[int | None], offsets: Sequence[tuple[i
 
 
 def _parted(text: str, before: tuple[int, int], after: tuple[int, int]) -> bool:
-    """Whether white space stands between two pieces, or begins the second."""
+    """Whether white space separates two pieces, or begins the second."""
     return before != after and (text[before[1] : after[0]].isspace() or text[after[0] : after[0] + 1].isspace())

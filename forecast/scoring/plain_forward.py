@@ -26,7 +26,7 @@ class PlainScores:
     """What one padded batch gave; values are concatenated over its rows."""
 
     log_p: torch.Tensor
-    """Of each target, in nats (float64)."""
+    """Log-probability of each target, in nats (float64)."""
     greedy: torch.Tensor
     """Whether the target was the most probable token."""
     padded: int

@@ -23,7 +23,7 @@ from forecast.core.errors import CheckpointError, UsageError
 _PREFERRED = {"int8": ("torchao", "bitsandbytes"), "int4": ("bitsandbytes", "torchao")}
 """Schemes, and the libraries tried in order when none is named."""
 _GROUP = 32
-"""torchao int4: weights that share one scale; matrices whose width is no multiple of it have one scale per row."""
+"""torchao int4: weights that share one scale; matrices whose width is not a multiple of it have one scale per row."""
 
 
 @dataclass(frozen=True, kw_only=True)

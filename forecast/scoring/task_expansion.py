@@ -42,7 +42,7 @@ class _Above:
 
 
 def expand_tasks(names: Sequence[str], index: TaskIndex) -> list[TaskDefinition]:
-    """Return the definitions of all tasks that names stand for, each task once; a name may be the path of a definition.
+    """Return the definitions of all tasks that names refer to, each task once; a name may be the path of a definition.
 
     Raises:
         UsageError: a task is reached twice with different settings.

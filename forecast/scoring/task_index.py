@@ -38,7 +38,7 @@ _CLOSED = {b'"': b'"', b"'": b"'", b"[": b"]", b"{": b"}"}
 
 @dataclass(frozen=True, kw_only=True)
 class IndexEntry:
-    """What a name stands for."""
+    """What a name refers to."""
 
     name: str
     kind: str

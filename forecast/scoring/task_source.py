@@ -34,7 +34,7 @@ def find_tasks(
     data_dir: Path | None,
     on_notice: Callable[[str], None],
 ) -> list[TaskDefinition]:
-    """Return the definitions of all tasks that some names stand for; groups and tags give way to their members.
+    """Return the definitions of all tasks that some names refer to; groups and tags are replaced by their members.
 
     Raises:
         UsageError: a name is unknown (the nearest ones are shown), or a task is asked for with two sets of settings.

@@ -15,7 +15,7 @@ _TEXT_COLUMN = "text"
 
 
 def read_documents(path: Path) -> Iterator[str]:
-    """Yield the documents of `path`, empty ones left out; nothing is held but the current one.
+    """Yield the documents of `path`, empty ones left out; only the current one is in memory.
 
     Raises:
         InputError: the file is missing or damaged, is not UTF-8, or (Parquet) has no text column.
