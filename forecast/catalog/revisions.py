@@ -47,7 +47,7 @@ def _choose_part(model: ModelCard, token: str) -> Sequence[RevisionCard]:
 
 
 def final_revision(model: ModelCard) -> RevisionCard:
-    """Return the revision that the card marks as the run's end, else its last one."""
+    """Return the revision that the card marks as the run's end, or else its last one."""
     marked = [revision for revision in model.revisions if revision.is_final]
     return (marked or list(model.revisions))[-1]
 

@@ -24,7 +24,7 @@ def parse_count(text: str) -> float | None:
 
 
 def nominal_params(model: ModelCard) -> float:
-    """Parameters as the size's label says them, else as counted; a range is read in these."""
+    """Parameters as the size's label says them, or else as counted; a range is read in these."""
     labelled = parse_count(model.size)
     if labelled is not None and labelled >= 1e5:
         return labelled

@@ -111,7 +111,7 @@ def metric_named(name: str) -> Metric:
 
 
 def preferred(measured: Collection[str], kinds: Collection[MetricKind], *, card: str | None = None) -> str | None:
-    """Return the metric to take of those that were measured: the card's, else the first in the table's order.
+    """Return the metric to take of those that were measured: the card's, or else the first in the table's order.
 
     >>> preferred({"acc", "acc_norm"}, [MetricKind.ACCURACY], card="acc_norm")
     'acc_norm'

@@ -94,7 +94,7 @@ def backtest_ladders(
             by back-tests on runs up to the same compute.
         methods: names; None takes `auto` and every method.
         seed: of everything random.
-        metric: accuracy metric; None takes the ladder's own, else the first measured.
+        metric: accuracy metric; None takes the ladder's own, or else the first measured.
         progress: where the bar goes; one unit per task, origin and method.
 
     Returns:

@@ -21,7 +21,7 @@ BANDS = (0.5, 0.8, 0.9)
 
 
 def shown_member(predictive: Predictive, sample: Sample) -> str | None:
-    """Return the member whose NLL step is shown: one on the sample's own measure, else the plain two-step.
+    """Return the member whose NLL step is shown: one on the sample's own measure, or else the plain two-step.
 
     Where there is neither, the one that weighs most.
     """

@@ -77,7 +77,7 @@ def forecast_ladder(
         method: `auto` or a name of `all_methods`.
         level: nominal coverage of the intervals, between 0 and 1.
         seed: of everything random.
-        metric: accuracy metric; None takes the ladder's own, else the first that was measured.
+        metric: accuracy metric; None takes the ladder's own, or else the first that was measured.
         recipe_shift: standard deviation, as a fraction, of what another recipe (data mix, annealing) may move the target
             by; 0 when it is trained as the runs were.
 

@@ -39,7 +39,7 @@ class Prepared:
 
 
 def choose_metric(ladder: Ladder, metric: str | None) -> str:
-    """Return the accuracy metric to forecast: the one asked for, else the ladder's own, else the first that was measured.
+    """Return the accuracy metric to forecast: the one asked for, or else the ladder's own, or else the first that was measured.
 
     Raises:
         UsageError: the metric asked for is not an accuracy metric or was not measured.

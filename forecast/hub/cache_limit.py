@@ -26,7 +26,7 @@ class CacheShelf:
         self._held: dict[CacheEntry, ExitStack] = {}
 
     def claim(self, entry: CacheEntry, *, is_complete: bool) -> None:
-        """Keep a checkpoint from being deleted: for good without a limit, else until it is released.
+        """Keep a checkpoint from being deleted: for good without a limit, otherwise until it is released.
 
         To be called inside the cache's gate. A complete one of which this program has noted nothing needs no claim.
         """

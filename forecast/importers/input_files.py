@@ -34,7 +34,7 @@ class FoundFiles:
     in_folders: tuple[Path, ...]
     """Results files that were found in folders."""
     failed: tuple[FailedFile, ...]
-    """What in folders is meant to be read and cannot be."""
+    """Files in folders that should be read and cannot be."""
 
 
 def find_files(paths: Sequence[Path], left_out: Say) -> FoundFiles:

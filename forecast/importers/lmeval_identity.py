@@ -26,7 +26,7 @@ class ModelIdentity:
     revision: str = ""
     revision_sha: str = ""
     step: int | None = None
-    """From the revision, else from the file's or folder's name."""
+    """The step in the revision, or else in the file's or folder's name."""
     params: int | None = None
     dtype: str = ""
 

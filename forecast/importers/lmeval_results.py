@@ -209,7 +209,7 @@ def _is_metric(metric: str) -> bool:
 
 
 def _by_metric(path: Path, task: str, stated: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
-    """Undo `metric,filter`: of several filters the first of `_PREFERRED_FILTERS`, else the first by name, counts.
+    """Undo `metric,filter`: of several filters the first of `_PREFERRED_FILTERS` counts, or else the first by name.
 
     Also return, for each metric that has no number or more than one, what is not used of it.
     """

@@ -130,7 +130,7 @@ def envelope_frontier(runs: TrainingRuns, *, replicates: int = 300, seed: int = 
             continue
     notes = [f"{len(np.unique(envelope.params))} of {len(envelope.curves)} sizes touch the envelope"]
     if envelope.censored:
-        notes.append("budgets whose best size is the smallest or the largest measured take no part")
+        notes.append("budgets whose best size is the smallest or the largest measured are not used")
     if len(drawn) < 0.8 * replicates:
         notes.append(f"{replicates - len(drawn)} of {replicates} bootstrap replicates had no envelope")
     n0, a, d0, b = point

@@ -146,7 +146,7 @@ def isoflop_frontier(runs: TrainingRuns, *, by: str, replicates: int = 1000, see
     used = [parabola for parabola in parabolas if parabola.inside]
     notes = [how]
     if len(used) < len(parabolas):
-        notes.append(f"{len(parabolas) - len(used)} budgets have their minimum beyond the measured sizes and take no part")
+        notes.append(f"{len(parabolas) - len(used)} budgets have their minimum beyond the measured sizes and are not used")
     if len(used) == 2:
         notes.append("two budgets: a line through two points has no residual")
     if len(drawn) < 0.8 * replicates:
@@ -183,7 +183,7 @@ def _once(runs: TrainingRuns, by: str) -> tuple[float, float, float, float, list
 
 
 def _resample_cut(runs: TrainingRuns, by: str, replicates: int, seed: int) -> FloatArray:
-    """Bootstrap over runs when budgets are cut through curves: everything is done anew. Returns (drawn, 4)."""
+    """Bootstrap over runs when budgets are cut through curves: everything is repeated. Returns (drawn, 4)."""
     drawn = []
     for rows in resampled(runs, replicates, seed):
         try:

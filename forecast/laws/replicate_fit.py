@@ -1,4 +1,4 @@
-"""A law fitted to every bootstrap replicate of some measurements at once, with priors, beside the point fit of `solver`.
+"""A law fitted to every bootstrap replicate of some measurements at once, with priors; the point fit is in `solver`.
 
 The residual scatter between runs is unknown: it is estimated in turn with the parameters, shrunk towards a guess.
 """

@@ -135,7 +135,7 @@ def _indexed_files(index: Path) -> list[Path]:
 
 
 def checkpoint_identity(folder: Path, revision_sha: str = "", source: str = "") -> str:
-    """Hash of what defines a checkpoint's scores: hub id and commit where known, else weights, configuration and tokenizer.
+    """Hash of what defines a checkpoint's scores: hub id and commit where known, or else weights, configuration and tokenizer.
 
     A pinned commit covers the tokenizer, which is fetched from the same commit.
     """

@@ -235,7 +235,7 @@ def _load_model(
 
 
 def _check_tensors(folder: Path, info: dict[str, Any], *, allow_unused: bool) -> list[str]:
-    """Refuse weights that are not those of the configuration; return what is left over where that is allowed.
+    """Refuse weights that do not belong to the configuration; return the unused ones where those are allowed.
 
     The report leaves out what the library knows to be harmless for the architecture, and matrices that are tied.
     """

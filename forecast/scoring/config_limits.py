@@ -89,7 +89,7 @@ def check_layers(folder: Path, config: Mapping[str, Any], files: Sequence[Path])
 
 
 def check_size(folder: Path, asked: int, files: Sequence[Path]) -> None:
-    """Refuse a module with many more parameters than the weight files hold: filling it with chance could take all memory.
+    """Refuse a module with many more parameters than the weight files hold: filling it could take all memory.
 
     Raises:
         CheckpointError: the configuration is refused, or a weight file is not a safetensors file.

@@ -1,4 +1,4 @@
-"""Texts to masked inputs: which tokens of a text are scored, and what is hidden while each of them is.
+"""Texts to masked inputs: which tokens of a text are scored, and which are hidden meanwhile.
 
 A masked model gives log p(token | everything visible). The score of a choice is its pseudo-log-likelihood (PLL),
 
@@ -57,7 +57,7 @@ class MaskedEncoder:
         """`max_length` counts the special tokens.
 
         Raises:
-            CheckpointError: the tokenizer has no mask token, or cannot say where its tokens stand in the text.
+            CheckpointError: the tokenizer has no mask token, or cannot say where its tokens are in the text.
         """
         if tokenizer.mask_token_id is None:
             raise CheckpointError(

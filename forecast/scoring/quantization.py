@@ -50,7 +50,7 @@ class Quantization:
 
 
 def settle_quantization(asked: str) -> Quantization:
-    """Return what `int8`, `int4` or a full name like `int4-torchao` stands for on this machine.
+    """Return what `int8`, `int4` or a full name like `int4-torchao` means on this machine.
 
     Raises:
         UsageError: the name is unknown, or its library is not installed.

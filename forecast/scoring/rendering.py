@@ -95,7 +95,7 @@ def render_task(
 
 
 def _check_number_of_choices(items: list[ItemRecord], name: str, on_notice: Callable[[str], None]) -> None:
-    """A single choice is right by construction: alone it measures nothing, among others it is said."""
+    """A single choice is right by construction: a task of such items measures nothing, and single ones are reported."""
     single = [item.item_idx for item in items if len(item.choices) == 1]
     if len(single) == len(items):
         raise InputError(
@@ -221,7 +221,7 @@ def _definition(task: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Canonical JSON form of a configuration; a function stands for its source text."""
+    """Canonical JSON form of a configuration; a function is given by its source text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -34,7 +34,7 @@ class TaskDefinition:
 
 @dataclass(frozen=True, kw_only=True)
 class _Above:
-    """What the groups around a member say."""
+    """The settings that a member gets from the groups around it."""
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()

@@ -25,7 +25,7 @@ from forecast.core.user_cache import read_cached, write_cached
 from forecast.scoring.task_yaml import parse_yaml, read_definition
 
 _FORMAT = 1
-"""Changes when a kept index would have to be built anew."""
+"""Changes when a kept index has to be rebuilt."""
 _IGNORED = frozenset({"__pycache__", ".ipynb_checkpoints"})
 _CLASS, _GROUP, _TASK, _TAG = "class", "group", "task", "tag"
 _KEYS = ("include", _CLASS, _GROUP, _TASK, _TAG)

@@ -11,7 +11,7 @@ import yaml
 from forecast.core.errors import InputError
 
 _MAX_BYTES = 16 << 20
-"""lm-eval's largest definition has 60 kB; what is larger is something else."""
+"""lm-eval's largest definition has 60 kB; anything larger is not a definition."""
 _MAX_ENTRIES = 1_000_000
 """Keys and values, aliases written out: a few lines of YAML can name the same list over and over, or themselves."""
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -1,4 +1,4 @@
-"""Care of the results file: what is in it, whether it is whole, and writing it anew without its gaps."""
+"""Care of the results file: what is in it, whether it is whole, and rewriting it without its gaps."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _sentence(what: str, found: list[str]) -> str:
 
 
 def _wrong_hashes(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
-    """Compute the content hashes anew."""
+    """Recompute the content hashes."""
     prompts = connection.execute("SELECT DISTINCT prompt, prompt_hash FROM item_records").fetchall()
     connection.execute(
         "SELECT checkpoint_id, facts_hash, " + ", ".join(_FACTS) + " FROM checkpoint_records ORDER BY checkpoint_id"
@@ -191,7 +191,7 @@ _FACTS = (
 
 
 def compact(path: Path, *, timeout_s: float) -> tuple[int, int]:
-    """Write the file anew, rows in order and without gaps; return its size before and after, in bytes.
+    """Rewrite the file, rows in order and without gaps; return its size before and after, in bytes.
 
     Raises:
         StoreError: the file stays locked, or there is no space; the old file is then untouched.
@@ -230,4 +230,4 @@ def _check_same_count(connection: duckdb.DuckDBPyConnection, table: str) -> None
         f"SELECT (SELECT count(*) FROM store.main.{table}), (SELECT count(*) FROM fresh.main.{table})"
     ).fetchone()
     if rows is None or rows[0] != rows[1]:
-        raise StoreError(f"writing {table} anew gave {rows} rows", expected="as many as before", remedy="the file is unchanged")
+        raise StoreError(f"rewriting {table} gave {rows} rows", expected="as many as before", remedy="the file is unchanged")
