@@ -167,7 +167,7 @@ def test_damage_is_found_and_named(filled: Store) -> None:
         "results without a run": (
             "INSERT INTO item_results SELECT 99, item_idx, loglikelihoods, n_tokens, is_greedy FROM item_results LIMIT 1"
         ),
-        "an item's results twice": "INSERT INTO item_results SELECT * FROM item_results WHERE run_key = 3 AND item_idx = 5",
+        "two results for one item": "INSERT INTO item_results SELECT * FROM item_results WHERE run_key = 3 AND item_idx = 5",
         "prompts whose hash is wrong": "UPDATE item_records SET prompt = 'forged' WHERE task_key = 1 AND item_idx = 1",
         "checkpoints whose facts hash is wrong": "UPDATE checkpoint_records SET tokens = 1 WHERE model = 'toy-6'",
         "runs without a checkpoint": "UPDATE run_records SET checkpoint_id = 'gone' WHERE run_key = 4",
