@@ -32,5 +32,9 @@ unit: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
 
+speed:
+	@echo "Benchmarks are run by hand; each says at its top how, and what it compares:"
+	@ls tests/speed/*.py | sed 's|^|    OMP_NUM_THREADS=1 $(BIN)/python |'
+
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache

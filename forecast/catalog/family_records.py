@@ -49,7 +49,7 @@ class ModelCard:
     flops: float | None
     """Training FLOPs of the final revision, where the source prints them."""
     revisions: tuple[RevisionCard, ...]
-    """By step; empty for a model of an in-house family."""
+    """Ordered by step; empty for a model of an in-house family."""
     source: str
     """Web address of these numbers."""
     main_is_final: bool = False

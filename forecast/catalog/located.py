@@ -1,4 +1,4 @@
-"""YAML in which every value knows its file, line and field, so that a mistake in a card is named where it stands."""
+"""YAML in which every value knows its file, line and field, so that an error in a card is reported with its place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from forecast.core.user_files import read_user_text
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One value of a card and the place it stands at. `value` holds Fields where it is a mapping or a list."""
+    """One value of a card with its place in the file. `value` holds Fields where it is a mapping or a list."""
 
     file: Path
     line: int
@@ -35,7 +35,7 @@ class Field:
         """Return the fields of a mapping.
 
         Raises:
-            InputError: it is no mapping, a required field is missing, or a field has no meaning here.
+            InputError: it is not a mapping, a required field is missing, or a field has no meaning here.
         """
         if not isinstance(self.value, dict):
             raise self.error(f"is {self._shown()}", expected="fields (name: value)")
@@ -152,7 +152,7 @@ def _locate(loader: yaml.SafeLoader, node: yaml.Node, path: Path, name: str) -> 
             child = f"{name}.{key}" if name else key
             if key in value:
                 raise InputError(
-                    f"{path}, line {key_node.start_mark.line + 1}: field '{child}' stands twice", expected="one value per field"
+                    f"{path}, line {key_node.start_mark.line + 1}: field '{child}' occurs twice", expected="one value per field"
                 )
             located = _locate(loader, value_node, path, child)
             # The key's line is where a reader looks, also when the value starts on the next one.

@@ -71,7 +71,7 @@ def override(
     flops: float | None = None,
     flops_convention: str | None = None,
 ) -> CheckpointRequest:
-    """Put the user's numbers in place of the card's; FLOPs that depended on a replaced number are counted anew."""
+    """Put the user's numbers in place of the card's; FLOPs that depended on a replaced number are recomputed."""
     if flops is not None:
         convention: str | None = flops_convention or FlopsConvention.PUBLISHED.value
     else:

@@ -47,7 +47,7 @@ def _read_schedule(field: Field) -> _Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class RevisionFacts:
-    """The parts of a card that say what a model's revisions are; a model's own part stands before its family's."""
+    """The parts of a card that say what a model's revisions are; a model's own part overrides its family's."""
 
     block: Field | None
     """`revisions:`."""
@@ -163,7 +163,7 @@ def _revision_name(pattern: Field | None, step: int, tokens_per_step: int | None
     if len(re.findall(r"\{step(?::0\d+d)?\}", text)) != 1 or re.search(r"\{(?!step(?::0\d+d)?\}|gigatokens\})", text):
         raise pattern.error(f"is {text!r}", expected="a name with one {step} or {step:08d}, and {gigatokens} where need be")
     if "{gigatokens}" in text and tokens_per_step is None:
-        raise pattern.error("has {gigatokens}", expected="tokens_per_step beside it")
+        raise pattern.error("has {gigatokens}", expected="tokens_per_step next to it")
     return text.format(step=step, gigatokens=-(-step * (tokens_per_step or 0) // 10**9))
 
 

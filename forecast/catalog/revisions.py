@@ -47,7 +47,7 @@ def _choose_part(model: ModelCard, token: str) -> Sequence[RevisionCard]:
 
 
 def final_revision(model: ModelCard) -> RevisionCard:
-    """Return the revision that the card marks as the run's end, else its last one."""
+    """Return the revision that the card marks as the run's end, or else its last one."""
     marked = [revision for revision in model.revisions if revision.is_final]
     return (marked or list(model.revisions))[-1]
 
@@ -55,7 +55,7 @@ def final_revision(model: ModelCard) -> RevisionCard:
 def log_spaced(model: ModelCard, count: int) -> tuple[RevisionCard, ...]:
     """Return `count` revisions spread evenly over log(step), the first trained one and the final one among them.
 
-    The nearest published step stands for each ideal one; where two ideals share their nearest, the free step that is closest
+    Each ideal step becomes the nearest published one; where two ideals share their nearest, the free step that is closest
     in log(step) fills up, so that exactly `count` distinct revisions come back. Step 0 has no logarithm and is left out.
 
     Raises:

@@ -24,7 +24,7 @@ def parse_count(text: str) -> float | None:
 
 
 def nominal_params(model: ModelCard) -> float:
-    """Parameters as the size's label says them, else as counted; a range is read in these."""
+    """Parameters as the size's label says them, or else as counted; a range is read in these."""
     labelled = parse_count(model.size)
     if labelled is not None and labelled >= 1e5:
         return labelled
@@ -99,6 +99,8 @@ def _bound(models: Sequence[ModelCard], text: str, family: str) -> float:
     if number is None:
         labels = list(dict.fromkeys(model.size for model in models))
         raise UsageError(
-            f"'{text}' is no size of '{family}' and no number", expected="e.g. 70m", remedy=suggest(text, labels, kind="size")
+            f"'{text}' is neither a size of '{family}' nor a number",
+            expected="e.g. 70m",
+            remedy=suggest(text, labels, kind="size"),
         )
     return number

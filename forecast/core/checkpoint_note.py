@@ -1,6 +1,6 @@
 """`forecast.json`: what a checkpoint folder says of its own training, so that `forecast eval` needs no flags.
 
-Written by `forecast train` beside the weights; anyone may write one for a folder of their own.
+Written by `forecast train` next to the weights; anyone may write one for a folder of their own.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def read_note(folder: Path) -> CheckpointNote | None:
     """Return the folder's note, or None when it has none.
 
     Raises:
-        InputError: the note is no JSON object, has an unknown field, or a value of the wrong kind or range.
+        InputError: the note is not a JSON object, has an unknown field, or a value of the wrong kind or range.
     """
     path = folder / FILE_NAME
     if not path.is_file():
@@ -64,7 +64,7 @@ def read_note(folder: Path) -> CheckpointNote | None:
     if not isinstance(content, dict) or not {"family", "model"} <= content.keys() <= known:
         unknown = sorted(set(content) - known) if isinstance(content, dict) else []
         raise InputError(
-            f"{path} is no checkpoint note (unknown fields: {', '.join(unknown) or 'none'})",
+            f"{path} is not a checkpoint note (unknown fields: {', '.join(unknown) or 'none'})",
             expected="an object with family and model, and any of " + ", ".join(sorted(known - {"family", "model"})),
         )
     _check_values(path, content)

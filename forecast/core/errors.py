@@ -1,4 +1,4 @@
-"""Errors a user can cause or repair, and the exit code each one stands for.
+"""Errors a user can cause or repair, and the exit code of each.
 
 The command line prints a `ForecastError` as one line and exits with its code; anything else is a defect of ours, whose type
 it names, with its traceback where that is asked for. A message names what was found, what was expected and what to do about it.
@@ -36,7 +36,7 @@ class ForecastError(Exception):
 
 
 class UsageError(ForecastError):
-    """The command was asked for something that cannot be meant: unknown name, conflicting options, bad value."""
+    """The request makes no sense as given: an unknown name, conflicting options, a bad value."""
 
     exit_code = EXIT_USAGE
 

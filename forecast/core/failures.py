@@ -1,4 +1,4 @@
-"""What any exception says, as one line to act on: other libraries raise without a message, or with an address."""
+"""Any exception's message as one useful line: other libraries raise without a message, or with a memory address."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ NLL_METRICS: tuple[str, ...] = tuple(metric.name for metric in METRICS if not me
 TEXT_METRICS: tuple[str, ...] = tuple(
     metric.name for metric in METRICS if metric.kind is MetricKind.SMOOTH and " per " in metric.unit
 )
-"""What the correct answer's text costs per character, byte or token, whatever the other choices are."""
+"""Metrics of the correct answer's own text, per character, byte or token, whatever the other choices are."""
 
 
 def metric_named(name: str) -> Metric:
@@ -111,7 +111,7 @@ def metric_named(name: str) -> Metric:
 
 
 def preferred(measured: Collection[str], kinds: Collection[MetricKind], *, card: str | None = None) -> str | None:
-    """Return the metric to take of those that were measured: the card's, else the first in the table's order.
+    """Return the metric to take of those that were measured: the card's, or else the first in the table's order.
 
     >>> preferred({"acc", "acc_norm"}, [MetricKind.ACCURACY], card="acc_norm")
     'acc_norm'

@@ -107,7 +107,7 @@ def build_ladder(rows: Sequence[ObservationRow], *, notice: Notice | None = None
     chances = {row.chance for row in rows if row.chance is not None}
     if len(chances) > 1:
         name = f"{rows[0].family}, {rows[0].task}"
-        notice_and_keep(f"{name}: rows state different chance levels {sorted(chances)}; it counts as unknown")
+        notice_and_keep(f"{name}: rows state different chance levels {sorted(chances)}; it is treated as unknown")
     if contradictory := _contradictions(rows):
         notice_and_keep(
             f"{rows[0].family}, {rows[0].task}: {contradictory} rows measure a checkpoint that another row measures, too, with"
@@ -199,7 +199,7 @@ def _flops(rows: Sequence[ObservationRow], notice: Notice) -> tuple[FloatArray, 
     if len(conventions) > 1:
         for kind, counted in by_kind.items():
             if np.isfinite(counted).all():
-                notice(f"{name}: FLOPs were counted by {', '.join(sorted(conventions))}; all are counted anew as {kind.value}")
+                notice(f"{name}: FLOPs were counted by {', '.join(sorted(conventions))}; all are recomputed as {kind.value}")
                 return counted, kind.value
         most = max(sorted(conventions), key=lambda kind: sum(row.flops_convention == kind for row in rows))
         notice(f"{name}: FLOPs were counted by {', '.join(sorted(conventions))}; only those of '{most}' are kept")
@@ -216,5 +216,5 @@ def _flops(rows: Sequence[ObservationRow], notice: Notice) -> tuple[FloatArray, 
         if convention == kind.value or (both.any() and np.allclose(stated[both], counted[both], rtol=_AGREEMENT, atol=0.0)):
             return np.where(has_stated, stated, counted), kind.value
     missing = int((~has_stated).sum())
-    notice(f"{name}: {missing} rows state no FLOPs, and the others' are not 6 N D; they count as unknown")
+    notice(f"{name}: {missing} rows state no FLOPs, and the others' are not 6 N D; they are treated as unknown")
     return stated, convention

@@ -1,6 +1,6 @@
 """Observations column by column, in Arrow: the form in which a table of a million of them is checked, named and stored.
 
-`ObservationRow` is the same thing row by row, for whoever fits laws. A row's identity is a hash of its content; here it is
+`ObservationRow` is the same thing row by row, for code that fits laws. A row's identity is a hash of its content; here it is
 computed for whole columns, and `observation_hash` is the plain definition that it is tested against.
 """
 
@@ -43,7 +43,7 @@ CONTENT_COLUMNS = pa.schema(
         ("metadata", _TEXT),
     ]
 )
-"""What an observation says. Unknown is null; `metadata` is a JSON object."""
+"""Columns of an observation. Unknown values are null; `metadata` is a JSON object."""
 
 IDENTIFIED_COLUMNS = pa.schema([("observation_id", _TEXT), *CONTENT_COLUMNS])
 

@@ -63,11 +63,11 @@ class Ladder:
     definition: str = ""
     """What sets these measurements apart from others of the same task (items, precision, scorer); empty when unknown."""
     accuracy_metric: str | None = None
-    """The accuracy that is meant, by the user or the task's card; None: the first measured in the table's order."""
+    """The accuracy metric chosen by the user or the task's card; None: the first measured one in the table's order."""
     nll_metric: str | None = None
-    """The smooth measure that is meant; None likewise."""
+    """The smooth measure to use, chosen in the same way."""
     notes: tuple[str, ...] = ()
-    """Sentences on what was left out or chosen on the way here, for whoever reads numbers made of these rows."""
+    """Sentences on what was left out or chosen on the way, for readers of numbers derived from these rows."""
 
     def __post_init__(self) -> None:
         """Check that all columns have one length."""

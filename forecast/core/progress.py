@@ -1,4 +1,4 @@
-"""Progress of long work, as the workflows report it; how it looks is the command line's business."""
+"""Progress of long work, as the library reports it; the command line decides how it looks."""
 
 from __future__ import annotations
 

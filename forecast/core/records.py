@@ -37,7 +37,7 @@ class CheckpointRecord:
     revision: str = ""
     """Hub branch, tag or commit, as asked for; empty for a local folder."""
     revision_sha: str = ""
-    """Hub commit that `revision` stood for."""
+    """Hub commit that `revision` pointed to."""
     source: str = ""
     """Folder or hub id that the weights came from."""
     step: int | None = None
@@ -119,7 +119,7 @@ class TaskRecord:
     num_fewshot: int
     fewshot_seed: int | None
     output_type: str
-    """lm-eval's: multiple_choice, loglikelihood, loglikelihood_rolling, generate_until."""
+    """lm-eval's output type: multiple_choice, loglikelihood, loglikelihood_rolling or generate_until."""
     definition_hash: str
     """Hash of the task's configuration."""
     version: str = ""

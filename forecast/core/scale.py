@@ -16,7 +16,7 @@ from forecast.core.units import FLOPS_PER_PARAM_TOKEN
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleRange:
-    """Between what a quantity of a training run lies. Zero tokens or FLOPs mean an untrained checkpoint."""
+    """Range of a quantity of a training run. Zero tokens or FLOPs mean an untrained checkpoint."""
 
     low: float
     high: float
@@ -29,17 +29,17 @@ class ScaleRange:
 
 
 PARAMS = ScaleRange(low=100.0, high=1e15, noun="parameters")
-"""From a toy of one layer to a thousand times the largest mixture of experts (1e12, Fedus 2021, arXiv:2101.03961)."""
+"""Parameters: from a toy of one layer to 1000 times the largest mixture of experts (1e12, Fedus 2021, arXiv:2101.03961)."""
 TOKENS = ScaleRange(low=100.0, high=1e17, noun="training tokens")
-"""From one short batch of a toy to a hundred times all text on the web (5e14 to 1e15, Villalobos 2024, arXiv:2211.04325)."""
+"""Tokens: from one short batch of a toy to 100 times all text on the web (5e14 to 1e15, Villalobos 2024, arXiv:2211.04325)."""
 FLOPS = ScaleRange(low=1e4, high=1e30, noun="training FLOPs")
-"""From that batch of that toy to more than a thousand times what anybody has trained with (5e26 by 2025, epoch.ai)."""
+"""FLOPs: from that batch of that toy to more than a thousand times what anybody has trained with (5e26 by 2025, epoch.ai)."""
 RANGES = {"params": PARAMS, "params_non_embedding": PARAMS, "tokens": TOKENS, "flops": FLOPS}
 
 LEAST_TOKENS_PER_PARAM, MOST_TOKENS_PER_PARAM = 1e-6, 1e9
 """GPT-3 had seen 2e-5 tokens per parameter after its first step; the most over-trained small models have seen 6e4."""
 MOST_DISAGREEMENT = 1e4
-"""FLOPs and 6 N D may differ by so much: mixtures of experts use a 2000th of their parameters, looped models use theirs
+"""Largest factor between FLOPs and 6 N D: mixtures of experts use a 2000th of their parameters, looped models use theirs
 hundreds of times. A slip of unit is a factor of a million or more."""
 
 
@@ -89,7 +89,7 @@ def scale_fault(
 
 
 def _disagreement(params: float | None, tokens: float | None, flops: float | None) -> ScaleFault | None:
-    """What two numbers within their ranges cannot both be."""
+    """Contradictions between two numbers that are each within range."""
     if not params or not tokens:
         return None
     ratio = tokens / params

@@ -36,7 +36,7 @@ def check_user_file(path: Path, *, expected: str = "a regular file", error: type
 
 
 def open_user_file(path: Path, *, expected: str = "a regular file", error: type[ForecastError] = InputError) -> BinaryIO:
-    """Open a regular file for reading; the check is on what was opened, not on what the name stood for a moment before.
+    """Open a regular file for reading; the check is on what was opened, not on what the name pointed to a moment before.
 
     Raises:
         ForecastError: nothing is there, it is not a regular file, or it may not be read.

@@ -11,7 +11,7 @@ from forecast.core.errors import InputError
 
 
 def real_path(path: Path) -> Path:
-    """Return the file that a symbolic link stands for, whether it exists yet or not; any other path as it is.
+    """Return the file that a symbolic link points to, whether it exists yet or not; any other path unchanged.
 
     Renaming over a link would leave two files of one name that drift apart.
     """
@@ -31,7 +31,7 @@ def _is_database(path: Path) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the name to write to; the file takes the place of `path` when the block ends well, else nothing has changed.
+    """Yield the name to write to; the file takes the place of `path` when the block ends well; otherwise nothing has changed.
 
     A symbolic link stays one, and permissions stay what they were. A device or a pipe is written to as it is.
 

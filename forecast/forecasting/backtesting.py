@@ -29,7 +29,7 @@ INNER_ORIGINS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class BacktestRecord:
-    """One method at one origin on one held-out run. Accuracies are fractions."""
+    """One method's forecast from one origin of one held-out run. Accuracies are fractions."""
 
     family: str
     task: str
@@ -87,14 +87,14 @@ def backtest_ladders(
     metric: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[BacktestRecord], dict[str, NotForecastableError]]:
-    """Repeat the forecast at rolling origins over compute, with every method that the runs can carry.
+    """Repeat the forecast at rolling origins over compute, with every method that these runs suffice for.
 
     Args:
         ladders: one family on one or more tasks. The tasks of the call share the scale of their intervals: at each origin
             by back-tests on runs up to the same compute.
         methods: names; None takes `auto` and every method.
         seed: of everything random.
-        metric: accuracy metric; None takes the ladder's own, else the first measured.
+        metric: accuracy metric; None takes the ladder's own, or else the first measured.
         progress: where the bar goes; one unit per task, origin and method.
 
     Returns:
@@ -157,7 +157,7 @@ class _Place:
     rehearsal: Rehearsal
 
     def beside(self, other: _Place) -> bool:
-        """Whether both end at the same compute, so that neither sees runs that the other may not."""
+        """Whether both end at the same compute, so that neither sees runs that are hidden from the other."""
         return abs(self.origin.log_flops - other.origin.log_flops) < SAME_COMPUTE
 
 

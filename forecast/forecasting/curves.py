@@ -16,12 +16,12 @@ from forecast.forecasting.spread import spread_of
 from forecast.forecasting.targets import complete_target, target_points
 
 CURVE_POINTS = 300
-"""Enough that the bends at runs, which some members have, are drawn where they are."""
+"""Points of a curve: enough to show the bends that some members have at the runs."""
 BANDS = (0.5, 0.8, 0.9)
 
 
 def shown_member(predictive: Predictive, sample: Sample) -> str | None:
-    """Return the member whose NLL step is shown: one on the sample's own measure, else the plain two-step.
+    """Return the member whose NLL step is shown: one on the sample's own measure, or else the plain two-step.
 
     Where there is neither, the one that weighs most.
     """
@@ -38,7 +38,7 @@ def shown_member(predictive: Predictive, sample: Sample) -> str | None:
 def nll_estimate(predictive: Predictive, sample: Sample, points: Points, level: float) -> IntervalEstimate | None:
     """Step 1 at one point: Student's t in log NLL, its scale from bootstrap, scatter and back-tests (`nll_interval`).
 
-    None without such a step, or where it leads out of what the metric can be.
+    None without such a step, or where it leaves the metric's range.
     """
     name = shown_member(predictive, sample)
     if name is None:

@@ -1,4 +1,4 @@
-"""What a law leaves over near the largest runs, carried a little further: a Gaussian process on the residuals."""
+"""A law's residuals near the largest runs, extended a little beyond them by a Gaussian process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from forecast.core.observations import FloatArray
 from forecast.forecasting.sample import Points, Sample
 
 AMPLITUDE = 0.015
-"""Standard deviation of a law's error in accuracy where it is not pinned by data."""
+"""Standard deviation of a law's error in accuracy, far from any data."""
 LENGTH = 1.5
 """Correlation length of that error in log C: a factor of 4 in compute."""
 FRESH_NOISE = 0.005

@@ -17,7 +17,7 @@ from forecast.forecasting.scale_law import fit_accuracy_law
 
 REPLICATES = 200
 BEYOND_DECADES = 4.0
-"""The law is followed so far beyond the largest run; a later crossing counts as not found."""
+"""How far beyond the largest run the law is followed; a later crossing counts as not found."""
 STEADY = 0.8
 """Rank correlation with compute from which a smooth metric improves steadily."""
 
@@ -41,7 +41,7 @@ class Emergence:
     """Largest training FLOPs at which a run was still within the margin of chance; None when all are above it."""
     smooth_metric: str | None
     metric_artefact: bool | None
-    """True: a smooth metric improves steadily while accuracy stays at chance. None: cannot be said."""
+    """Whether a smooth metric improves steadily while accuracy stays at chance; None when the data do not say."""
     sentence: str
 
 

@@ -34,14 +34,14 @@ class Rehearsed:
     prepared: Prepared
     method: str
     names: Sequence[str]
-    """Members behind the method that the runs can carry."""
+    """Members of the method that these runs suffice for."""
     targets: Sequence[tuple[Target, tuple[str, ...]]]
     """Completed targets, each with notes on how."""
     rehearsal: Rehearsal
 
     @property
     def evidence(self) -> Sequence[Evidence]:
-        """What its back-tests say about stated spreads, for the family's other tasks."""
+        """What this task's back-tests say about stated spreads; the family's other tasks use it."""
         return self.rehearsal.evidence
 
 
@@ -76,7 +76,7 @@ def forecast_ladder(
         method: `auto` or a name of `all_methods`.
         level: nominal coverage of the intervals, between 0 and 1.
         seed: of everything random.
-        metric: accuracy metric; None takes the ladder's own, else the first that was measured.
+        metric: accuracy metric; None takes the ladder's own, or else the first that was measured.
         recipe_shift: standard deviation, as a fraction, of what another recipe (data mix, annealing) may move the target
             by; 0 when it is trained as the runs were.
 
@@ -91,7 +91,7 @@ def forecast_ladder(
 def forecast_rehearsed(
     rehearsed: Rehearsed, request: ForecastRequest = AUTO, *, elsewhere: Sequence[Sequence[Evidence]] = ()
 ) -> list[Forecast]:
-    """As `forecast_ladder`, from a rehearsed ladder.
+    """Forecast like `forecast_ladder`, from a rehearsed ladder.
 
     Args:
         rehearsed: the ladder with its back-tests.

@@ -24,12 +24,13 @@ PRIOR_WEIGHTS: Mapping[str, float] = {
 """Members of `auto`. Direct laws weigh twice: they beat two steps in published comparisons (METHODS, direct accuracy law).
 The joint fit is left out: it says what the two steps say, at twice the cost."""
 STILLNESS = 4.0
-"""Power of the share of the runs' variance that no law explains: where laws explain half of it, runs hardly count as still."""
+"""Exponent on the ratio (best law's residual / a constant's residual): a law that explains half of the runs' variance leaves
+the random walk .5^4 = .06 of its prior weight."""
 EARNED = frozenset({"random-walk", "two-step-choice", "item-level"})
-"""Members that count only as far as back-tests speak for them. No progress at all is not to be expected, but it happens; and
-choice-normalised NLL and single items carry a forecast only where models are well above chance."""
+"""Members that start without weight (the random walk: with little) and earn it in back-tests. A benchmark that stops moving
+is unlikely but happens; choice-normalised NLL and single items are informative only where models are well above chance."""
 PRIOR_ERRORS = 2.0
-"""How many back-test errors the prior belief that all members are equally good counts for."""
+"""Strength of the prior belief that all members are equally good, in back-test errors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class MemberErrors:
 
     square: Mapping[str, float]
     worth: float
-    """Observations that the origin counts for."""
+    """Weight of the origin, in observations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class Ensemble:
 
 
 def member_names(sample: Sample, method: str) -> tuple[str, ...]:
-    """Return the methods behind `method` that this sample can carry: itself, or for `auto` its members."""
+    """Return the methods behind `method` that this sample suffices for: itself, or for `auto` its members."""
     if method != "auto":
         get_method(method)
         return (method,)
@@ -91,12 +92,12 @@ def fit_members(sample: Sample, names: Sequence[str]) -> dict[str, Fitted]:
 
 
 def unsolved_fits(sample: Sample, members: Mapping[str, Fitted]) -> dict[str, float]:
-    """Share of each member's replicates whose fit did not converge: they have no number even at the runs themselves."""
+    """Share of each member's replicates whose fit did not converge: those are NaN even at the runs themselves."""
     return {name: float(np.mean(np.isnan(fitted.accuracy(sample.points)).all(axis=1))) for name, fitted in members.items()}
 
 
 def stillness(sample: Sample, members: Mapping[str, Fitted]) -> float:
-    """How well accuracies that do not move would fit the runs: (best law's residual / a constant's residual)^4, at most 1.
+    """How well a constant accuracy fits the runs: (best law's residual / the constant's residual)^4, at most 1.
 
     Residuals are mean squares with the sampling variance added, so that noise does not pass for movement.
     """
@@ -129,14 +130,17 @@ def member_weights(names: Sequence[str], origins: Sequence[MemberErrors], *, sti
                 total[name] += origin.worth * square
                 seen[name] += origin.worth
     means = [total[name] / seen[name] for name in names if seen[name] > 0]
+    # 1e-8 is an error of a hundredth of a point: without it, members that are all exact would give 0 / 0.
     center = float(np.mean(means)) + 1e-8 if means else 1.0
     raw = {}
     for name in names:
         variance = (PRIOR_ERRORS * center + total[name]) / (PRIOR_ERRORS + seen[name])
         prior = PRIOR_WEIGHTS.get(name, 1.0)
+        # A method asked for by name has no other to earn its weight against.
         if name in EARNED and len(names) > 1:
             earned = seen[name] / (PRIOR_ERRORS + seen[name])
             prior *= max(earned, still) if name == "random-walk" else earned
+        # A ratio to the mean, so that members scored at different numbers of origins stay comparable.
         raw[name] = prior * (center / variance) ** ((PRIOR_ERRORS + seen[name]) / 2.0)
     mass = sum(raw.values())
     return {name: weight / mass for name, weight in raw.items()}

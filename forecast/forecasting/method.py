@@ -35,7 +35,7 @@ class Method(Protocol):
 
     @property
     def summary(self) -> str:
-        """One line for the user."""
+        """One-line description for the user."""
 
     def missing(self, sample: Sample) -> str | None:
         """Say in a sentence what the sample lacks for this method, or None when it can be fitted."""
@@ -51,9 +51,9 @@ class AccuracyOnly:
     nll_metric: str | None = None
 
     def nll(self, points: Points) -> FloatArray | None:
-        """No such step."""
+        """Return None: there is no such step."""
         return None
 
     def accuracy_of_nll(self, nll: FloatArray) -> FloatArray | None:
-        """No such step."""
+        """Return None: there is no such step."""
         return None

@@ -10,15 +10,15 @@ from forecast.forecasting.rolling_origin import points_of
 from forecast.forecasting.sample import IntArray, Points, Sample
 
 ABSORBED = 3.0
-"""Rows' worth of scatter that the law explains by itself: its parameters."""
+"""Rows whose scatter the law absorbs: one for each of its parameters."""
 
 
 def log_spread(fitted: Fitted, sample: Sample, points: Points) -> Spread | None:
     """Variances of log NLL at the points: bootstrap^2 n / (n - 3) of the law, scatter^2 n / (n - 3) of a run.
 
     scatter is the weighted root mean square of log(measured / fitted) over the n effective rows; more runs do not average it
-    away, for the target departs from the law as the runs do. n / (n - 3): the law's three parameters absorb as many rows of it,
-    and the bootstrap draws from what is left. None where the method has no NLL step.
+    away, because the target departs from the law as the runs do. n / (n - 3): the law's three parameters absorb the scatter
+    of three rows, and the bootstrap draws from the rest. None where the method has no NLL step.
     """
     values, own = fitted.nll(points), fitted.nll(sample.points)
     if fitted.nll_metric is None or values is None or own is None:

@@ -28,7 +28,7 @@ class Predictive:
     elsewhere: Sequence[Sequence[Evidence]]
     """What back-tests on the family's other tasks say, one entry per task."""
     calibration: float
-    """Factor on the model part of the spread that the back-tests ask for."""
+    """Factor by which the back-tests scale the model part of the spread."""
     unsolved: Mapping[str, float]
     """Member -> share of its fits that did not converge; they are left out."""
     validated: float
@@ -76,7 +76,7 @@ def predict_points(
     Args:
         sample: data as measured.
         points: where to predict.
-        names: members that the sample can carry.
+        names: members that the sample suffices for.
         replicates: bootstrap replicates, the first being the data.
         rng: source of everything random.
         rehearsal: of the same sample, names and points; made here if None.

@@ -39,10 +39,10 @@ class Prepared:
 
 
 def choose_metric(ladder: Ladder, metric: str | None) -> str:
-    """Return the accuracy metric to forecast: the one asked for, else the ladder's own, else the first that was measured.
+    """Return the accuracy metric to forecast: the one asked for, or else the ladder's own, or else the first that was measured.
 
     Raises:
-        UsageError: the metric asked for is no accuracy metric or was not measured.
+        UsageError: the metric asked for is not an accuracy metric or was not measured.
         NotForecastableError: no accuracy was measured.
     """
     measured = [name for name in ACCURACY_METRICS if name in ladder.metrics and np.isfinite(ladder.metrics[name]).any()]
@@ -90,7 +90,7 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
     if len(kept) < MIN_CHECKPOINTS:
         raise NotForecastableError(
             f"{ladder.family} on {ladder.task} has only {len(kept)} usable checkpoints",
-            expected=f"at least {MIN_CHECKPOINTS}: two points fit any curve",
+            expected=f"at least {MIN_CHECKPOINTS}: any curve fits two points",
             remedy="evaluate more models of the family",
         )
     if np.ptp(kept.metrics[metric]) == 0.0:
@@ -100,6 +100,7 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
             expected="accuracies that change with compute",
             remedy="check the evaluation, or add larger models",
         )
+    # Within a factor of 1.5 in compute, noise decides the slope that would be extrapolated.
     if np.ptp(np.log(kept.flops)) < np.log(1.5):
         raise NotForecastableError(
             f"all checkpoints of {ladder.family} on {ladder.task} have nearly the same training FLOPs",
@@ -118,7 +119,7 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
 
 
 def _possible(ladder: Ladder) -> BoolArray:
-    """Rows whose numbers a training run can have: one that cannot be true bends every curve."""
+    """Rows whose numbers are plausible for a training run: a single wrong one bends every curve."""
 
     def number(value: float) -> float | None:
         return None if np.isnan(value) else float(value)
@@ -167,6 +168,7 @@ def _thin(ladder: Ladder, runs: tuple[str, ...], metric: str) -> Sample:
         middle = rows[~ladder.is_final[rows]]
         members = [final] if final.size else []
         if middle.size > CHECKPOINTS_PER_RUN:
+            # The last edge is moved a little outwards: digitize would give the last checkpoint a bin of its own.
             edges = np.linspace(log_c[middle].min(), log_c[middle].max() + 1e-9, CHECKPOINTS_PER_RUN + 1)
             slot = np.digitize(log_c[middle], edges)
             members += [middle[slot == s] for s in np.unique(slot)]
@@ -183,6 +185,7 @@ def _thin(ladder: Ladder, runs: tuple[str, ...], metric: str) -> Sample:
     is_final = np.array([bool(ladder.is_final[g].all()) for g in groups])
     items = np.full(len(ladder), float(DEFAULT_ITEMS)) if ladder.n_items is None else ladder.n_items
     items = np.where(np.isfinite(items) & (items > 0), items, DEFAULT_ITEMS)
+    # An accuracy of 0 or 1 would claim to have no sampling error, which no finite number of items shows.
     spread = np.clip(ladder.metrics[metric], 0.02, 0.98)
     with np.errstate(divide="ignore"):
         log_params, log_tokens = mean(np.log(ladder.params)), mean(np.log(ladder.tokens))
@@ -229,14 +232,17 @@ def _detail(ladder: Ladder, runs: tuple[str, ...], metric: str) -> Detail:
 
 
 MIDDLE_WEIGHT = 3.0
-"""All mid-schedule checkpoints of one run together, in decayed ends of runs, where ends alone cannot carry a fit."""
+"""Total weight of one run's mid-schedule checkpoints, relative to a decayed end, where the ends alone are too few to fit."""
 MIDDLE_WEIGHT_BESIDE_ENDS = 0.3
-"""The same where they can: mid-schedule checkpoints carry learning-rate state, so they only steady it."""
+"""The same where the ends suffice: a mid-schedule checkpoint's learning rate has not decayed, so it only steadies the fit."""
 ENDS_NEEDED = 8
+"""Decayed ends from which the smaller weight is used: five parameters of a law in N and D, and some to tell errors by."""
 
 
 def _row_weights(run: IntArray, is_final: BoolArray, log_params: FloatArray, log_tokens: FloatArray) -> FloatArray:
     """The decayed end of a run weighs 1; its earlier checkpoints share a weight that depends on how many ends there are."""
+    # To one decimal in log: sizes or token counts within about 10 % of each other count as one. Ends suffice where they would
+    # identify a law in N and D, which takes different sizes, token counts and ratios of the two.
     ends = np.round(np.stack([log_params, log_tokens], axis=1)[is_final], 1)
     enough = len(ends) >= ENDS_NEEDED and np.unique(ends[:, 0]).size >= 2 and np.unique(ends[:, 1]).size >= 3
     enough = enough and np.unique(np.round(ends[:, 1] - ends[:, 0], 1)).size >= 3
@@ -245,5 +251,6 @@ def _row_weights(run: IntArray, is_final: BoolArray, log_params: FloatArray, log
     for r in np.unique(run):
         middle = (run == r) & ~is_final
         count = int(middle.sum())
+        # A single mid-schedule checkpoint never outweighs a decayed end.
         weight[middle] = min(1.0, share / max(1, count))
     return weight

@@ -1,6 +1,6 @@
-"""What is believed of laws before any run is seen: one normal prior for each role that a parameter plays.
+"""Beliefs about laws before any run is seen: one normal prior for each role that a parameter plays.
 
-A law tells by `Role` what each of its parameters does, so a law that follows the usual roles can be forecast with as it is.
+A law states by `Role` what each of its parameters does, so a law with the usual roles can be used in forecasts unchanged.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ LOG_HAZARD_IN_SIZE = (0.3, 2.0)
 LINK_CEILING = (1.0, 0.05)
 """Mean and sd of the sigmoid's ceiling: accuracies far below it cannot tell, so the prior does."""
 LINK_MIDDLE = (-2.0, 4.0)
-"""Of the sigmoid's middle, in standard deviations of the smooth metric from its mean."""
+"""Standard deviation of the sigmoid's middle, in standard deviations of the smooth metric from its mean."""
 LINK_LOG_SLOPE = (0.0, 1.0)
-"""Of the log of its steepness per standard deviation of the smooth metric."""
+"""Mean and standard deviation of the log of its steepness per standard deviation of the smooth metric."""
 
 RELATIVE_NOISE = 0.01
 """Residual scatter of log NLL between runs that a fit starts from."""

@@ -13,7 +13,7 @@ from forecast.core.observations import FloatArray, Ladder
 
 
 def data_hash(ladder: Ladder, *siblings: Ladder) -> str:
-    """Hash of everything that a forecast reads of a ladder, and of the family's tasks beside it.
+    """Hash of everything that a forecast reads of a ladder, and of the family's other tasks.
 
     The order of rows and of siblings does not matter.
     """

@@ -1,4 +1,4 @@
-"""The forecast rehearsed inside the runs at hand: at each origin fitted on the smaller runs only, scored on larger ones."""
+"""Rehearsals: the forecast repeated inside the runs at hand, fitted on the smaller ones and scored on the larger ones."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from forecast.forecasting.spread import spread_of
 
 BACKTEST_ORIGINS = 8
 BACKTEST_REPLICATES = 12
+"""Bootstrap replicates at an origin; only their variance is used there, which needs no tails."""
 REACH = 2.0
 """Held-out runs further than this multiple of the furthest target say little about it and are not scored."""
 LEAST_REACH = float(np.log(4.0))
+"""Runs up to four times an origin's compute are scored even for a target near the runs: there would be no evidence without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +34,10 @@ class OriginScore:
     log_flops: float
     """Compute of the largest run that was fitted."""
     distance: FloatArray
-    """(K,) of each held-out run beyond that, in log C."""
+    """(K,) distance of each held-out run beyond that, in log C."""
     truth: FloatArray
     point: FloatArray
-    """Of the ensemble, with weights from the other origins."""
+    """(K,) the ensemble's forecast, with weights learnt at the other origins."""
     persistence: FloatArray
     spread: Spread
     share: float
@@ -88,7 +90,7 @@ class Rehearsal:
 
     origins: Sequence[OriginScore]
     errors: Sequence[MemberErrors]
-    """Of every member, for its weight in the forecast."""
+    """Errors of every member, which decide its weight in the forecast."""
 
     @property
     def evidence(self) -> list[Evidence]:
@@ -103,7 +105,7 @@ def rehearse(
 
     Args:
         sample: data as measured.
-        names: members; at each origin those that its runs can carry.
+        names: members; each origin uses those that its runs suffice for.
         points: what will be forecast: held-out runs more than twice as far away, in log C, are not scored.
         rng: source of everything random.
         at_most: number of origins.
@@ -113,6 +115,8 @@ def rehearse(
     errors = [fit.errors for fit in fits]
     origins = []
     for i, fit in enumerate(fits):
+        # Weights learnt at the scored origin itself would favour the members that happened to be right there, and its
+        # errors would look smaller than a forecast's.
         others, still = [*errors[:i], *errors[i + 1 :]], stillness(fit.window, fit.members)
         origins.append(fit.score(sample, member_weights(list(fit.members), others, still=still)))
     return Rehearsal(origins=origins, errors=errors)

@@ -1,4 +1,4 @@
-"""Replicates of a sample: runs reweighted, items redrawn, so that every method carries both kinds of chance."""
+"""Replicates of a sample: runs reweighted, items redrawn, so that every method reflects both kinds of chance."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def resample(sample: Sample, replicates: int, rng: np.random.Generator) -> Sampl
 
     Every run has an exponential weight with mean 1 (Bayesian bootstrap, Rubin 1981, doi:10.1214/aos/1176345338), the same
     for all its checkpoints. Accuracies move by the part of their sampling error that models do not share; the shared
-    part moves the target's measurement with them and so is no error of the forecast. With per-item results the items
-    themselves are drawn again; without, a normal error stands for them.
+    part moves the target's measurement with them and so is not an error of the forecast. With per-item results the items
+    themselves are drawn again; without them, a normal error takes their place.
     """
     point = sample.point()
     extra = replicates - 1
@@ -44,7 +44,7 @@ def resample(sample: Sample, replicates: int, rng: np.random.Generator) -> Sampl
 def _redraw_items(point: Sample, extra: int, rng: np.random.Generator) -> Sample:
     """Draw items with replacement, once per replicate for all models and both steps.
 
-    What moves all models alike is taken out: the target answers the same items, so it moves with them.
+    What moves all models alike is removed: the target answers the same items, so it moves with them.
     """
     correct = point.item_correct
     assert correct is not None

@@ -28,7 +28,7 @@ class Origin:
 
 
 def run_ends(sample: Sample) -> IntArray:
-    """Row of the end of each run: the decayed one, else the one with the most compute; ordered by compute."""
+    """Row of the end of each run: the decayed one, or else the one with the most compute; ordered by compute."""
     ends = []
     for r in np.unique(sample.run):
         rows = np.flatnonzero(sample.run == r)

@@ -77,7 +77,7 @@ class Sample:
     chance: float
     """Accuracy of guessing; NaN when unknown."""
     nll_metric: str | None = None
-    """The smooth measure to go by, where a method has the choice; None: the first in the table's order."""
+    """The smooth measure that a method with a choice should prefer; None: the first in the table's order."""
     detail: Detail | None = None
     item_correct: FloatArray | None = None
     """(M, I) share of a row's checkpoints that answer each item rightly; None without per-item data."""
@@ -112,11 +112,11 @@ class Sample:
 
     @property
     def sampling_variance(self) -> float:
-        """Of accuracy, as the rows weigh."""
+        """Sampling variance of accuracy, averaged with the rows' weights."""
         return float(self._share @ np.square(self.sampling_sd))
 
     def left_over(self, accuracy: FloatArray) -> float:
-        """Mean square of what (M,) accuracies leave of the measured ones, as the rows weigh; NaN where one is unknown."""
+        """Weighted mean square of the measured accuracies minus (M,) given ones; NaN where one is unknown."""
         return float(self._share @ np.square(accuracy - self.accuracy[0]))
 
     @property

@@ -1,4 +1,4 @@
-"""How wide a forecast is before its back-tests are asked: what bootstrap, members, data and the gain say."""
+"""How wide a forecast is before its back-tests are consulted: from bootstrap, members, data and the gain."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from forecast.forecasting.rolling_origin import distance, run_ends
 from forecast.forecasting.sample import Points, Sample
 
 BOOTSTRAP = 0.5
-"""Share of the ensemble's bootstrap variance that counts: reweighted runs move a curve more than new runs would."""
+"""Share of the ensemble's bootstrap variance that is used: reweighted runs move a curve more than new runs would."""
 GAIN = 0.2
 """A law's own error, as a share of what it forecasts beyond the runs: all members may share one wrong ceiling."""
 PER_LOG_FLOPS = 3e-6
-"""Least variance of a law, per unit of log C beyond the runs: laws that agree and fit perfectly are not thereby true."""
+"""Least variance of a law, per unit of log C beyond the runs: laws that agree and fit perfectly may all be wrong."""
 FURTHEST = 3.0
-"""Beyond as far again as the runs reach, a law's error grows with distance over that reach, up to so many times."""
+"""Most that distance scales a law's error by. The factor is the distance beyond the largest run over the span of the runs,
+in log C; it stays at 1 until the target is further away than the runs span."""
 SAMPLING = 0.8
-"""Share of the target's sampling variance that is error: in part it answers the same items as the runs did."""
+"""Share of the target's sampling variance that counts as error: the rest it shares with the runs, through the same items."""
 LEAST_VARIANCE = 0.01
-"""Of a single answer, p (1 - p): a forecast of 0 or 1 is not certain."""
+"""Least variance p (1 - p) of a single answer: a forecast of 0 or 1 is not certain."""
 
 
 def spread_of(ensemble: Ensemble, sample: Sample, points: Points, by_member: Mapping[str, FloatArray]) -> Spread:
     """Variances before calibration.
 
     model = f^2 (disagreement^2 + .5 bootstrap^2 + misfit^2 + (gain / 5)^2 + 3e-6 ln(C / C_max)), noise = .8 p (1 - p) / items.
-    The first two are the law of total variance over members and replicates; misfit^2 is what even the best-fitting member
-    leaves over at the runs, beyond sampling variance; gain is the forecast minus the law at the largest run, past that run;
-    f = ln(C / C_max) / ln(C_max / C_min), within 1 and 3.
+    The first two are the law of total variance over members and replicates; misfit^2 is the mean square that even the
+    best-fitting member leaves at the runs, beyond sampling variance; gain is the forecast minus the law at the largest run,
+    past that run; f = ln(C / C_max) / ln(C_max / C_min), clipped to 1 to 3.
     """
     predictions = ensemble.combine(by_member)
     last = run_ends(sample)[-1]
     at_runs = ensemble.by_member(sample.points)
     beyond = distance(points, sample)
+    # Only beyond the largest run is there a gain that no measurement confirms.
     gain = np.where(beyond > 0, predictions[0] - ensemble.combine(at_runs)[0, last], 0.0)
     at_end = sample.accuracy[0][last]
+    # The sample keeps sampling errors, not numbers of items: p (1 - p) / sd^2 gives these back.
     items = max(at_end * (1 - at_end), LEAST_VARIANCE) / sample.sampling_sd[last] ** 2
     model = (
         np.square(ensemble.disagreement(by_member))

@@ -14,11 +14,11 @@ from forecast.core.units import FLOPS_PER_PARAM_TOKEN
 from forecast.forecasting.sample import Points
 
 CONTRADICTION = 5.0
-"""Conventions that leave embeddings out move the FLOPs of small models by up to four; more is worth a word."""
+"""Conventions that leave embeddings out change the FLOPs of small models by a factor of up to four; more is reported."""
 
 
 def complete_target(target: Target, ladder: Ladder) -> tuple[Target, tuple[str, ...]]:
-    """Fill what can be known of a target from what it states and from the ladder; say what was assumed.
+    """Complete a target from what it states and from the ladder; say what was assumed.
 
     FLOPs follow from N and D by the ladder's own ratio of C to 6 N D, so that both are of one convention. N and D of a
     target of which only compute is known follow the tokens per parameter of the ladder's largest runs.

@@ -15,9 +15,9 @@ from forecast.forecasting.sample import Sample
 LARGE_ERROR = 0.05
 """What counts as a wrong forecast: five accuracy points."""
 MOSTLY = 0.5
-"""Share of fits that did not converge from which a member is not to be believed."""
+"""Share of unconverged fits from which a member is not trusted."""
 LIKELY, POSSIBLE = 0.5, 0.15
-"""Probability of a large error from which a forecast is not-predictable, and from which it is uncertain."""
+"""Probabilities of a large error from which a forecast is not-predictable, and from which it is uncertain."""
 LARGE_BACKTEST_ERROR = 0.10
 """A method that was so far off on these very runs has not been shown to work, however narrow its interval."""
 BEYOND = 1.5
@@ -69,12 +69,14 @@ def judge(sample: Sample, predictive: Predictive, index: int, target_distance: f
     risk = chance_of_large_error(scale)
     fatal: list[str] = []
     doubts: list[str] = []
+    # Fatal reasons come first: a narrow interval does not make up for runs that say nothing about the benchmark.
     if np.ptp(values) < 1e-9:
         fatal.append(f"All {len(ends)} runs have the same accuracy ({values[0]:.1%}), so nothing says how it will change.")
     elif at_chance(sample):
         fatal.append(
             f"Every run is at chance ({sample.chance:.1%}): these runs do not say when the benchmark starts to be solved."
         )
+    # Two parameters pass through any two points, so an error could not show.
     if len(ends) < 3:
         fatal.append(f"Only {len(ends)} runs were fitted; a curve through them cannot be checked.")
     doubts += _doubts(sample, predictive, ends, index)
@@ -105,7 +107,7 @@ def judge(sample: Sample, predictive: Predictive, index: int, target_distance: f
 
 
 def _remoteness(sample: Sample, predictive: Predictive, target_distance: float, below: float) -> tuple[list[str], list[str]]:
-    """What speaks against, and what raises doubts about, a target so far beyond or below the runs."""
+    """Reasons against, and doubts about, a target this far beyond or below the runs."""
     fatal: list[str] = []
     doubts: list[str] = []
     span = float(np.ptp(sample.log_flops))
@@ -117,10 +119,12 @@ def _remoteness(sample: Sample, predictive: Predictive, target_distance: float, 
             f"The target lies {np.exp(target_distance):.3g}x beyond the largest run; back-tests reach only"
             f" {np.exp(predictive.validated):.3g}x."
         )
+    # Downwards a law is trusted over the runs' own span, and over a factor of ten where they span less.
     if below > max(span, np.log(10.0)):
         fatal.append(f"The target has {np.exp(below):.3g}x less compute than the smallest run: nothing there was measured.")
     elif below > np.log(2.0):
         doubts.append(f"The target has {np.exp(below):.3g}x less compute than the smallest run; back-tests only look upwards.")
+    # Upwards over 1.5 times the span; a factor of 30 is allowed to short ladders, whose risk and doubts still count.
     if target_distance > max(1.5 * span, np.log(30.0)):
         fatal.append(
             f"The target lies {np.exp(target_distance):.3g}x beyond runs that span only {np.exp(span):.3g}x in compute."
@@ -144,11 +148,13 @@ def _doubts(sample: Sample, predictive: Predictive, ends: np.ndarray[tuple[int],
     values, compute = sample.accuracy[0][ends], sample.log_flops[ends]
     noise = float(np.sqrt(np.mean(np.square(predictive.ensemble.accuracy(sample.points)[0][ends] - values))))
     signal = float(values[np.argmax(compute)] - np.min(values))
+    # Progress of less than two standard deviations could be scatter alone.
     if signal < 2.0 * noise:
         doubts.append(f"Scatter about the curve ({100 * noise:.1f} points) is as large as the progress over the runs.")
     if len(ends) >= 4 and np.ptp(values) > 0:
         from scipy import stats
 
+        # With three runs a single swap already gives .5, so the correlation is asked of four or more.
         rank = float(stats.spearmanr(compute, values).statistic)
         if rank < 0.5:
             doubts.append(f"Accuracy does not rise steadily with compute (rank correlation {rank:.2f}).")
@@ -158,6 +164,7 @@ def _doubts(sample: Sample, predictive: Predictive, ends: np.ndarray[tuple[int],
             doubts.append(
                 f"In {_count(predictive)} the mean error was {100 * error:.1f} points: the curve does not describe these runs."
             )
+        # Under one point both errors are within the sampling error of most benchmarks, and their order is chance.
         if error > naive and error > 0.01:
             doubts.append(
                 f"In back-tests the curve was worse than repeating the last value ({100 * error:.1f} against"
@@ -167,6 +174,8 @@ def _doubts(sample: Sample, predictive: Predictive, ends: np.ndarray[tuple[int],
         doubts.append("The chance level is not known, so these runs may all be guessing; state it with --chance.")
     else:
         top = float(values[np.argmax(compute)])
+        # Less than a tenth of the way from chance to 1, and yet a rise of over ten points forecast: the sigmoid's middle, and
+        # with it the forecast, then comes from the prior rather than from the runs.
         if top < sample.chance + 0.1 * (1 - sample.chance) and float(predictive.point[index]) > top + 0.1:
             doubts.append("The runs only begin to leave chance, so the middle of the sigmoid is not identified.")
     return doubts

@@ -125,7 +125,7 @@ class RepoCache:
         return Ledger(folder=self.folder, commit=commit)
 
     def write_ref(self, revision: str, commit: str) -> None:
-        """Remember which commit a branch or tag stood for, for use without a network."""
+        """Remember which commit a branch or tag pointed to, for use without a network."""
         # A name without a snapshot counts as damage to the library, which then lists and deletes nothing of the model.
         if not revision or revision == commit or ".." in revision or not self.snapshot(commit).is_dir():
             return

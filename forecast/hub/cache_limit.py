@@ -26,7 +26,7 @@ class CacheShelf:
         self._held: dict[CacheEntry, ExitStack] = {}
 
     def claim(self, entry: CacheEntry, *, is_complete: bool) -> None:
-        """Keep a checkpoint from being deleted: for good without a limit, else until it is released.
+        """Keep a checkpoint from being deleted: for good without a limit, otherwise until it is released.
 
         To be called inside the cache's gate. A complete one of which this program has noted nothing needs no claim.
         """
@@ -60,14 +60,14 @@ class CacheShelf:
         return self.limit_bytes is None or needed_bytes <= self.limit_bytes
 
     def has_room(self, needed_bytes: int) -> bool:
-        """Whether so much fits beside what is held now."""
+        """Whether this many bytes fit within the limit, in addition to what is held now."""
         return self.limit_bytes is None or self._held_bytes() + needed_bytes <= self.limit_bytes
 
     def evict(self, *, keep: Set[CacheEntry], room: int) -> bool:
         """Delete checkpoints until `room` bytes fit; never one of `keep`, nor what did not come under a limit.
 
         Returns:
-            False where one that should have gone could not be deleted, and there is no room for want of it.
+            False where a model that had to go could not be deleted, so that there is still not enough room.
         """
         refused = False
         for entry in list(self._used):

@@ -74,7 +74,7 @@ def _bring(
 def _by_xet(
     cache: RepoCache, commit: str, file: RemoteFile, *, source: Source, subject: str, on_bytes: Callable[[int], None]
 ) -> bool | None:
-    """As `_bring`; None where the transfer failed and the plain one should be tried."""
+    """Like `_bring`, but None where the transfer failed and the plain one should be tried."""
     for attempt in (1, 2):
         try:
             is_ours = fetch_by_xet(
@@ -112,7 +112,7 @@ def _by_http(
     on_bytes: Callable[[int], None],
     may_use_xet: bool,
 ) -> bool:
-    """As `_bring`."""
+    """See `_bring`."""
     blob = cache.blob(file)
     partial = blob.with_name(blob.name + ".partial")
     blob.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ class FetchPreview:
     """Pinned to its commit."""
     total_bytes: int
     present_bytes: int
-    """Of those, already on this disk."""
+    """Part of `total_bytes` that is already on this disk."""
     files: int
     weights: str
     """`safetensors`, `pickled`, or `local` for a folder."""
@@ -164,7 +164,7 @@ class Fetcher:
             raise
 
     def prefetch(self, request: CheckpointRequest) -> None:
-        """Start fetching in the background, unless the cache limit has no room beside what is in use."""
+        """Start fetching in the background, unless the cache limit has no room in addition to what is in use."""
         key = _key(request)
         with self._lock:
             if is_local(request) or key in self._background or not self._has_room(request):

@@ -14,7 +14,7 @@ _PROBE_SECONDS = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """One commit's record beside its model in the cache: a JSON line for each file that came under a cache limit.
+    """One commit's record, kept next to its model in the cache: a JSON line for each file that came under a cache limit.
 
     Lines are only appended, each in one write, so that processes do not need to agree and a kill costs at most the last line.
     What no line names, or what changed since its line was written, is not this program's to delete.

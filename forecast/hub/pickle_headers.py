@@ -93,7 +93,7 @@ def read_pickled_shapes(path: Path) -> dict[str, PickledTensor] | None:
     except _UnknownToUsError:
         return None
     except (zipfile.BadZipFile, pickle.UnpicklingError, ValueError, TypeError, EOFError, OSError, LookupError) as error:
-        raise CheckpointError(f"{path} holds no plain weights: {error}", remedy="fetch or copy it again") from error
+        raise CheckpointError(f"{path} does not hold plain weights: {error}", remedy="fetch or copy it again") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} does not hold a mapping of tensors", expected="a state dictionary")
     return {str(key): value for key, value in content.items() if isinstance(value, PickledTensor)}

@@ -56,7 +56,7 @@ class StoredTensor:
 def count_parameters(folder: Path) -> CountedParameters | None:
     """Count a folder's parameters; None where the headers cannot say (no weights, quantised ones, torch's oldest format).
 
-    Masks and rotary frequencies, which old files store beside the weights, are not parameters. A tied output matrix is stored
+    Masks and rotary frequencies, which old files store besides the weights, are not parameters. A tied output matrix is stored
     by some writers and left out by others: where its bytes are those of the input embedding, it counts once. Embeddings are
     the matrices outside the numbered layers that are named so, or have one row for each entry of the vocabulary.
 

@@ -21,7 +21,7 @@ def is_xet_offered(response: httpx.Response) -> bool:
     if constants.HF_HUB_DISABLE_XET or find_spec("hf_xet") is None:
         return False
     name = constants.HUGGINGFACE_HEADER_X_XET_HASH
-    # The hub says so beside its redirection to the plain content.
+    # The hub says so along with its redirection to the plain content.
     return any(name in answer.headers for answer in (*response.history, response))
 
 
@@ -36,7 +36,7 @@ def fetch_by_xet(
     on_bytes: Callable[[int], None],
     anew: bool,
 ) -> bool:
-    """Bring a file into the snapshot by the library, unchecked; return whether this process did so, not one beside it.
+    """Bring a file into the snapshot by the library, unchecked; return whether this process did so, rather than another one.
 
     Args:
         cache: the model's part of the cache.

@@ -34,7 +34,7 @@ class FoundFiles:
     in_folders: tuple[Path, ...]
     """Results files that were found in folders."""
     failed: tuple[FailedFile, ...]
-    """What in folders is meant to be read and cannot be."""
+    """Files in folders that should be read and cannot be."""
 
 
 def find_files(paths: Sequence[Path], left_out: Say) -> FoundFiles:
@@ -85,9 +85,11 @@ def _in_folder(folder: Path, left_out: Say) -> tuple[list[Path], list[FailedFile
     if others:
         left_out(f"{folder}: {len(others)} JSON files are not lm-eval results and are left out: {_names(others)}")
     if tables := [path for path in files if is_table(path)]:
-        left_out(f"{folder}: {len(tables)} tables are left out, name them to import them: {_names(tables)}")
+        left_out(f"{folder}: {len(tables)} tables are left out; name them to import them: {_names(tables)}")
     if samples := [path for path in files if _is_samples(path) and not _beside(path).is_file()]:
-        left_out(f"{folder}: {len(samples)} samples files have no results file beside them and are left out: {_names(samples)}")
+        left_out(
+            f"{folder}: {len(samples)} samples files have no results file next to them and are left out: {_names(samples)}"
+        )
     return found, failed
 
 
@@ -108,7 +110,7 @@ def say_unused_samples(evaluated: Sequence[tuple[Path, Sequence[str]]], left_out
     for folder in sorted({path.parent for path in results}):
         for path in sorted(folder.glob("samples_*.jsonl*")):
             if _is_samples(path) and path not in used and _beside(path) in results:
-                left_out(f"{path.name} is left out: {_beside(path).name} states no results of its task")
+                left_out(f"{path.name} is left out: {_beside(path).name} has no results for its task")
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[FailedFile]]:
@@ -141,5 +143,5 @@ def _beside(samples: Path) -> Path:
 def _results_of(samples: Path) -> Path:
     beside = _beside(samples)
     if not beside.is_file():
-        raise InputError(f"{samples} has no {beside.name} beside it", expected="the results file that says which model it was")
+        raise InputError(f"{samples} has no {beside.name} next to it", expected="the results file that says which model it was")
     return beside

@@ -1,4 +1,4 @@
-"""A file's aggregates against the same numbers computed anew from its samples; every disagreement is said aloud."""
+"""A file's aggregates against the same numbers recomputed from its samples; every disagreement is reported."""
 
 from __future__ import annotations
 

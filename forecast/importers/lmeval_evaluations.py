@@ -47,7 +47,7 @@ class ImportedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedEvaluation:
-    """Everything that a results file and the samples beside it hold."""
+    """Everything that a results file and its samples files hold."""
 
     tasks: tuple[str, ...]
     """All that the file names."""
@@ -62,7 +62,7 @@ def read_evaluation(
     notice: Callable[[str], None],
     left_out: Callable[[str], None],
 ) -> ImportedEvaluation:
-    """Turn a results file, with the samples that lie beside it, into records; `left_out` is told what is not kept.
+    """Turn a results file, with the samples files next to it, into records; `left_out` is told what is not kept.
 
     Raises:
         InputError: a samples file is malformed, or the checkpoint's numbers contradict each other.

@@ -26,7 +26,7 @@ class ModelIdentity:
     revision: str = ""
     revision_sha: str = ""
     step: int | None = None
-    """From the revision, else from the file's or folder's name."""
+    """The step in the revision, or else in the file's or folder's name."""
     params: int | None = None
     dtype: str = ""
 
@@ -79,7 +79,7 @@ def identify(content: Mapping[str, object], path: Path) -> ModelIdentity:
 
 
 def find_step(text: str) -> int | None:
-    """Return the training step that a name carries.
+    """Return the training step that a name ends in.
 
     >>> find_step("step143000"), find_step("1.4b-5shot_step23000"), find_step("main"), find_step("two-step")
     (143000, 23000, None, None)

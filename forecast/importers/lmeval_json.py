@@ -38,7 +38,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def whole(value: object) -> int | None:
-    """Return a count, also one written as a float or a string; None for what is no count.
+    """Return a count, also one written as a float or a string; None for anything that is not a count.
 
     >>> whole(5), whole(5.0), whole("5"), whole(-1), whole(True), whole(0.5), whole(10**400)
     (5, 5, 5, None, None, None, None)

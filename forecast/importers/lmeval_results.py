@@ -209,7 +209,7 @@ def _is_metric(metric: str) -> bool:
 
 
 def _by_metric(path: Path, task: str, stated: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
-    """Undo `metric,filter`: of several filters the first of `_PREFERRED_FILTERS`, else the first by name, counts.
+    """Undo `metric,filter`: of several filters the first of `_PREFERRED_FILTERS` counts, or else the first by name.
 
     Also return, for each metric that has no number or more than one, what is not used of it.
     """
@@ -232,7 +232,7 @@ def _by_metric(path: Path, task: str, stated: Mapping[str, Any]) -> tuple[dict[s
         chosen[metric] = by_filter[preferred]
         others = sorted(name for name, value in by_filter.items() if value != by_filter[preferred])
         if others and _is_metric(metric):
-            unused[metric] = f"the value by {preferred} is taken, not that by {', '.join(others)}"
+            unused[metric] = f"the value of filter {preferred} is used instead of {', '.join(others)}"
     return chosen, unused
 
 

@@ -72,7 +72,9 @@ def read_samples(path: Path, config: Mapping[str, Any] | None) -> SampledTask:
         if index in items:
             # The same document under another filter: filters change `filtered_resps` alone.
             if responses[index] != response:
-                raise InputError(f"{place}: document {index} has other responses than above", expected="one answer to each")
+                raise InputError(
+                    f"{place}: document {index} has different responses from the ones above", expected="one answer to each"
+                )
             continue
         responses[index] = response
         kind = output_type or _guess_type(row)

@@ -34,7 +34,7 @@ _Cells = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where a cell stands, for messages."""
+    """The place of a cell, for messages."""
 
     row: str
 
@@ -153,7 +153,7 @@ def plain(text: str) -> str | int | float | bool:
 
 
 def shown(text: str) -> str:
-    """Return a cell as it can stand in a message of one line.
+    """Return a cell as it can be shown in a message of one line.
 
     >>> shown("half"), len(shown("x" * 10_000_000)) < 100
     ("'half'", True)

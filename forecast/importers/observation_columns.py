@@ -24,7 +24,7 @@ class NumberColumn:
     lowest: float = 0.0
     highest: float = math.inf
     least_positive: float = 0.0
-    """Smallest value above zero that is no sign of another unit, e.g. 7 for seven billion parameters."""
+    """Smallest plausible value above zero: a smaller one, such as 7 for seven billion parameters, is in another unit."""
     whole: bool = False
 
     def parse(self, text: str) -> float | None:
@@ -54,7 +54,7 @@ class NumberColumn:
             raise ValueError(self._range())
 
     def accepts(self, values: FloatArray) -> bool:
-        """Tell whether `check` passes for every value; NaN stands for a blank."""
+        """Tell whether `check` passes for every value; NaN means a blank."""
         known = values[~np.isnan(values)]
         right = np.isfinite(known) & (known >= self.lowest) & (known <= self.highest)
         right &= (known == 0.0) | (known >= self.least_positive)
@@ -103,7 +103,7 @@ TOKENS_EXPECTED = f"tokens (3e11, not 300): 0, at least {_FEW_TOKENS}, or as few
 
 
 def are_tokens(tokens: float, step: float | None) -> bool:
-    """Tell whether a number of training tokens can be meant as it stands, and not in billions.
+    """Tell whether a number of training tokens is plausible as written, and not a count in billions.
 
     Few tokens are believed where the training step is stated: every step reads a token at least, and 300 billion tokens
     take more than 300 steps.

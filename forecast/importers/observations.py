@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ObservationTable", "read_observation_table", "read_observations", "to_ladders"]
 
 _LONG_BYTES = 1 << 22
-"""From here on a table has a bar of its own."""
+"""Size in bytes from which a table gets a progress bar of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def _say_what_is_odd(found: ObservationTable, say: Notice) -> None:
         say(f"{name}: {found.repeated} rows repeat another row exactly and count once")
     if contradictory := _contradictions(found.batches):
         say(
-            f"{name}: {contradictory} rows say something else of a checkpoint and task than another row does;"
+            f"{name}: {contradictory} rows contradict another row of the same checkpoint and task;"
             " all of them are kept, so remove the wrong ones"
         )
 

@@ -1,4 +1,4 @@
-"""The lines of a text file of any size, plain or gzip-compressed, with what is no text or never ends refused on the way."""
+"""The lines of a text file of any size, plain or gzip-compressed, refusing on the way whatever is not text or never ends."""
 
 from __future__ import annotations
 

@@ -25,12 +25,12 @@ _MAX_LEVERAGE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Covariances:
-    """Of all parameters theta (parameters, parameters); zero for parameters that are not free."""
+    """Covariance of all parameters theta (parameters, parameters); zero for parameters that are not free."""
 
     model: FloatArray
     sandwich: FloatArray
     noise_variance: float
-    """Of the standardised residual; 1 for likelihoods."""
+    """Variance of the standardised residual; 1 for likelihoods."""
     dof: int
 
 
@@ -60,7 +60,7 @@ def row_terms(objective: Objective, u: FloatArray) -> Rows:
             log = (getattr(objective.loss, "space", None) or objective.space) is Space.LOG
             slope = 1.0 / ((f if log else 1.0) * objective.sigma)
             residual = (np.log(f) - np.log(objective.y) if log else f - objective.y) / objective.sigma
-            # The bend of the logarithm is no curvature of the loss: take it out again.
+            # The curvature of the logarithm is not curvature of the loss: take it out again.
             curvature = (curvature + (psi / f if log else 0.0)) / slope**2
             psi = psi / slope
             gradient = gradient * slope[:, None]

@@ -1,4 +1,4 @@
-"""Which run to train next: the one that takes most variance off the forecast at the target, per FLOP.
+"""Which run to train next: the one that reduces the variance of the target's forecast most, per FLOP.
 
 With a fitted law, parameter covariance S, target gradient g and noise variance s^2, one more run with gradient h takes
 (g^T S h)^2 / (s^2 + h^T S h) off the variance g^T S g of the target's mean (Sherman & Morrison 1950); gradients are those of

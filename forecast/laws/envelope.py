@@ -96,7 +96,7 @@ def find_envelope(runs: TrainingRuns) -> Envelope:
     best = np.argmin(losses, axis=0)
     if len(np.unique(best)) < _MIN_ON_ENVELOPE:
         raise FitError(
-            f"{len(np.unique(best))} sizes are ever the best at their compute", expected=f"at least {_MIN_ON_ENVELOPE}"
+            f"only {len(np.unique(best))} sizes are the best at some compute", expected=f"at least {_MIN_ON_ENVELOPE}"
         )
     # Where the smallest or the largest size is the best, a size beyond it might be better: such bins are censored.
     inside = (best > 0) & (best < len(curves) - 1)
@@ -130,7 +130,7 @@ def envelope_frontier(runs: TrainingRuns, *, replicates: int = 300, seed: int = 
             continue
     notes = [f"{len(np.unique(envelope.params))} of {len(envelope.curves)} sizes touch the envelope"]
     if envelope.censored:
-        notes.append("budgets whose best size is the smallest or the largest measured take no part")
+        notes.append("budgets whose best size is the smallest or the largest measured are not used")
     if len(drawn) < 0.8 * replicates:
         notes.append(f"{replicates - len(drawn)} of {replicates} bootstrap replicates had no envelope")
     n0, a, d0, b = point

@@ -43,7 +43,7 @@ def find_unidentified(
         return tuple(hard), (reason,)
     if len(used) <= len(hard):
         reason = (
-            f"{len(used)} rows for {len(hard)} free parameters: any values fit exactly, and nothing is left to tell errors from"
+            f"{len(used)} rows for {len(hard)} free parameters: the fit is exact, and nothing is left to estimate errors from"
         )
         return tuple(hard), (reason,)
     reasons = [

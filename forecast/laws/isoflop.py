@@ -21,7 +21,7 @@ _SAME_BUDGET = 0.1
 _MIN_SIZES = 5
 """... which takes part when it has this many sizes."""
 _MIN_BUDGETS = 3
-"""With fewer shared budgets, loss curves are cut instead."""
+"""Budgets that runs must share; with fewer, loss curves are cut instead."""
 _SLICES = 9
 """Budgets at which loss curves are cut where no runs share a budget (Hoffmann used nine)."""
 APPROACH_BY = {"params": "Hoffmann 2 (isoFLOP in log N)", "tokens": "Llama 3 (isoFLOP in log D)"}
@@ -50,7 +50,7 @@ class Parabola:
     bend: float
     slice: Slice
     inside: bool
-    """Whether the minimum lies among the measured sizes; otherwise it is an extrapolation and takes no part."""
+    """Whether the minimum lies among the measured sizes; one outside is an extrapolation and is not used."""
 
 
 def find_slices(runs: TrainingRuns) -> tuple[list[Slice], str]:
@@ -148,7 +148,7 @@ def isoflop_frontier(runs: TrainingRuns, *, by: str, replicates: int = 1000, see
     used = [parabola for parabola in parabolas if parabola.inside]
     notes = [how]
     if len(used) < len(parabolas):
-        notes.append(f"{len(parabolas) - len(used)} budgets have their minimum beyond the measured sizes and take no part")
+        notes.append(f"{len(parabolas) - len(used)} budgets have their minimum beyond the measured sizes and are not used")
     if len(used) == 2:
         notes.append("two budgets: a line through two points has no residual")
     if len(drawn) < 0.8 * replicates:
@@ -201,7 +201,7 @@ def _once(runs: TrainingRuns, by: str) -> tuple[float, float, float, float, list
 
 
 def _resample_cut(runs: TrainingRuns, by: str, replicates: int, seed: int) -> FloatArray:
-    """Bootstrap over runs when budgets are cut through curves: everything is done anew. Returns (drawn, 4)."""
+    """Bootstrap over runs when budgets are cut through curves: everything is repeated. Returns (drawn, 4)."""
     drawn = []
     for rows in resampled(runs, replicates, seed):
         try:

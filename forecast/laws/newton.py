@@ -19,8 +19,11 @@ Value = Callable[[FloatArray, NDArray[np.intp]], FloatArray]
 Derivatives = Callable[[FloatArray, NDArray[np.intp]], tuple[FloatArray, FloatArray]]
 
 _EIGEN_FLOOR = 1e-12
+"""Least curvature, of a Hessian scaled to unit diagonal: smaller eigenvalues are rounding, and make steps meaningless."""
 _MAX_DAMPING = 1e12
+"""Above this a step is smaller than rounding, so nothing more can be gained."""
 _MIN_DAMPING = 1e-14
+"""Below rounding of the unit diagonal: a pure Newton step."""
 _FLAT_STEPS = 4
 """Steps in a row that gain nothing but rounding before a point counts as settled."""
 
@@ -88,6 +91,7 @@ def _minimise_chunk(
     u = np.clip(start, *bounds)
     count = len(u)
     current = value(u, np.arange(offset, offset + count))
+    # Changes are judged relative to the objective; the floor is for a perfect fit, whose objective falls to 0.
     floor = 1e-28 * np.where(np.isfinite(current), np.maximum(current, 1e-30), 1.0)
     stop = np.where(np.isfinite(current), Stop.ITERATIONS, Stop.UNDEFINED).astype(np.int64)
     damping = np.full(count, 1e-3)
@@ -103,6 +107,7 @@ def _minimise_chunk(
             break
         renew = active[stale[active]]
         if len(renew):
+            # A rejected step changes the damping alone, so its derivatives, the dearest part, are kept.
             gradient[renew], hessian[renew] = derivatives(u[renew], renew + offset)
             stale[renew] = False
         step, promised = _step(u[active], gradient[active], hessian[active], damping[active], bounds)
@@ -118,9 +123,12 @@ def _minimise_chunk(
         u[moved], current[moved], stale[moved] = trial[better], found[better], True
         with np.errstate(over="ignore", invalid="ignore"):
             trust = gain / np.maximum(promised, 1e-300)
+        # Levenberg-Marquardt's rule: a step as good as promised trusts the model more, a failed one much less.
         factor = np.where(better, np.where(trust > 0.75, 0.1, np.where(trust > 0.25, 0.5, 2.0)), 8.0)
         damping[active] = np.clip(damping[active] * factor, _MIN_DAMPING, 10 * _MAX_DAMPING)
+        # Gains in the last digit could go on for ever; only several in a row say that there is nothing else left.
         flat[active] = np.where(better & (gain <= 1e-14 * scale), flat[active] + 1, np.where(better, 0, flat[active]))
+        # With damping the promise is small because the step is: it must be smaller still before it means convergence.
         converged = decrement[active] <= tolerance * np.minimum(1.0, 1.0 / np.maximum(damping[active], 1e-12))
         converged |= flat[active] >= _FLAT_STEPS
         stalled = damping[active] > _MAX_DAMPING
@@ -138,12 +146,14 @@ def _step(
     bounds: tuple[FloatArray, FloatArray],
 ) -> tuple[FloatArray, FloatArray]:
     """Damped, saddle-free Newton step (batch, coordinates), and the decrease that the quadratic model promises."""
+    # A derivative that overflows must not spoil the other rows of the batched eigendecomposition.
     gradient = np.where(np.isfinite(gradient), gradient, 0.0)
     hessian = np.where(np.isfinite(hessian), hessian, 0.0)
     held = ((u <= bounds[0]) & (gradient > 0)) | ((u >= bounds[1]) & (gradient < 0))
     g = np.where(held, 0.0, gradient)
     loose = ~held
     h = np.where(loose[..., :, None] & loose[..., None, :], hessian, 0.0)
+    # Unit diagonal makes damping and eigenvalue floor mean the same for an exponent and for the logarithm of an amplitude.
     diagonal = np.abs(np.diagonal(h, axis1=-2, axis2=-1))
     largest = np.max(diagonal, axis=-1, keepdims=True)
     scale = 1.0 / np.sqrt(np.maximum(diagonal, 1e-10 * largest + 1e-200))
@@ -158,5 +168,6 @@ def _step(
     real = np.clip(u + s * scale, *bounds) - u
     s = real / scale
     promised = -np.sum(g * s, axis=-1) - 0.5 * np.einsum("bi,bij,bj->b", s, h, s)
+    # Where the model bends downwards (a saddle) it promises nothing sensible: half the slope's promise stands in for it.
     curved = -np.sum(g * s, axis=-1) * 0.5
     return real, np.where(promised > 0, promised, np.maximum(curved, 0.0))

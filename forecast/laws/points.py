@@ -46,7 +46,7 @@ def as_columns(law: Law, x: ArrayLike | Mapping[str, ArrayLike]) -> FloatArray:
     """Return x as (rows, inputs); a mapping is taken by input name, one-dimensional x is the only input.
 
     Raises:
-        FitError: wrong number of columns, a missing name, a value that is no finite number or outside the law's domain.
+        FitError: wrong number of columns, a missing name, a value that is not a finite number or outside the law's domain.
     """
     names = [column.name for column in law.inputs]
     if isinstance(x, Mapping):
@@ -123,7 +123,7 @@ def _check_output(law: Law, y: FloatArray, loss: Loss, space: Space) -> None:
         if len(bad):
             raise FitError(
                 f"y is {y[bad[0]]:g} in row {bad[0]}",
-                expected="numbers above 0: residuals are taken in logarithms",
+                expected="numbers above 0: residuals are differences of logarithms",
                 remedy="leave the row out, or take linear residuals",
             )
     if law.output_fraction:

@@ -1,4 +1,4 @@
-"""A law fitted to every bootstrap replicate of some measurements at once, with priors, beside the point fit of `solver`.
+"""A law fitted to every bootstrap replicate of some measurements at once, with priors; the point fit is in `solver`.
 
 The residual scatter between runs is unknown: it is estimated in turn with the parameters, shrunk towards a guess.
 """
@@ -31,7 +31,7 @@ class Coordinates:
 
     law: Law
     priors: tuple[Prior, ...]
-    """In the order of the law's parameters."""
+    """One prior for each parameter, in the law's order."""
 
     @property
     def mean(self) -> FloatArray:
@@ -65,7 +65,7 @@ class ReplicateFit:
     u: FloatArray
     """(B, P)."""
     converged: BoolArray
-    """(B,): a replicate that did not converge is no fit and must be left out."""
+    """(B,): a replicate that did not converge is not a fit and must be left out."""
 
     @property
     def theta(self) -> FloatArray:

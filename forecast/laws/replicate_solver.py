@@ -39,7 +39,7 @@ class ReplicateSolution:
     cost: FloatArray
     """(B,): half the sum of squared residuals, prior terms included."""
     converged: BoolArray
-    """(B,): whether the optimum was reached; where False, the best point found is no fit."""
+    """(B,): whether the optimum was reached; where False, the best point found is not a fit."""
     iterations: int
 
 

@@ -48,7 +48,7 @@ class FitResult:
     message: str
     objective: float
     iterations: int
-    """Of the start that won."""
+    """Iterations of the start that won."""
     starts: int
     starts_agreed: int
     """Starts whose objective came within 1e-7 (relative) of the best."""

@@ -52,7 +52,7 @@ def fit(
         sigma: (rows,) standard errors of y, in the unit of the residual (relative errors in log space).
         weights: (rows,) multiply each row's loss.
         fixed: parameter -> value that it is held at.
-        soft: parameter -> normal penalty. For losses that are no likelihood the penalty is scaled by the noise variance
+        soft: parameter -> normal penalty. For losses that are not likelihoods the penalty is scaled by the noise variance
             of the fit without it, so that `sd` keeps its meaning.
         bounds: parameter -> (lower, upper) that it is kept within.
         seed: of the jittered starts; the optimum does not depend on it.
@@ -84,6 +84,8 @@ def fit(
     soft_scale = 1.0
     if constraints.soft and not loss.is_likelihood:
         plain = build_objective(law, points, loss, used_space, replace(constraints, soft={}), 1.0)
+        # Least squares do not know the noise: without it, 1 / sd^2 has no weight relative to the residuals. A few starts are
+        # enough for a variance.
         unpulled, _, _ = search(plain, seed=seed, starts=max(8, starts // 4))
         soft_scale = max(covariances(plain, unpulled).noise_variance, 1e-300)
     objective = build_objective(law, points, loss, used_space, constraints, soft_scale)
@@ -105,6 +107,7 @@ def _conclude(
     best = int(np.argmin(minima.value))
     stop = Stop(int(minima.stop[best]))
     found = covariances(objective, u)
+    # A robust loss has kinks at which no step lowers the objective; that is an optimum if the model promised next to nothing.
     settled = stop is Stop.CONVERGED or (stop is Stop.STALLED and bool(minima.decrement[best] < 1e-8))
     unidentified, reasons = find_unidentified(objective, u, found, points)
     if not settled:

@@ -37,7 +37,7 @@ def without_font_warnings() -> Iterator[None]:
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write the figure and return its path; an SVG carries no date and no random names, so that equal figures are equal files.
+    """Write the figure and return its path; an SVG has no date and no random names, so that equal figures are equal files.
 
     Raises:
         InputError: the file or its folder cannot be written.

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 MAX_TITLE_LINES = 4
 """A name of thousands of characters is cut after these: the picture is there to be seen."""
 BESIDE, BELOW = 34, 46
-"""Letters in a line of a label beside or below a panel, which is 3 inches high and 4 wide."""
+"""Letters in a line of a label next to or below a panel, which is 3 inches high and 4 wide."""
 _MARGIN = 0.97
 """Share of the canvas's width that a title or a legend may take."""
 
 
 def figure_text(text: str) -> str:
-    r"""Return a name as matplotlib shows it literally: dollars are no formula, control characters are escapes.
+    r"""Return a name as matplotlib shows it literally: dollars do not begin a formula, control characters are escapes.
 
     >>> print(figure_text("cost $x_{1$\n"))
     cost \$x_{1\$\n
@@ -33,7 +33,7 @@ def figure_text(text: str) -> str:
 
 
 def axis_label(metric: str, *, chars: int = BESIDE, suffix: str = "") -> str:
-    """Return a metric's label with its unit, broken into lines that fit beside a panel, or below it.
+    """Return a metric's label with its unit, broken into lines that fit next to a panel, or below it.
 
     >>> axis_label("acc")
     'accuracy (%)'

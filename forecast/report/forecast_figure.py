@@ -30,12 +30,12 @@ def draw_forecast(ladder: Ladder, forecast: Forecast, path: Path, *, held_out: L
         held_out: row of the target, drawn as the truth.
 
     Raises:
-        UsageError: another suffix, or the forecast carries no curves.
+        UsageError: another suffix, or the forecast has no curves.
     """
     check_suffix(path)
     curves = forecast.curves
     if curves is None or curves.accuracy_of_flops is None:
-        raise UsageError("this forecast carries no curves to draw")
+        raise UsageError("this forecast has no curves to draw")
     two_steps = curves.nll_of_flops is not None and curves.accuracy_of_nll is not None and forecast.nll is not None
     figure = Figure(figsize=(13.0, 4.4) if two_steps else (6.4, 4.6), layout="constrained")
     axes = figure.subplots(1, 3 if two_steps else 1, squeeze=False)[0]

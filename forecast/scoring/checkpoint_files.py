@@ -69,7 +69,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not any((folder / name).is_file() for name in _VOCABULARY_FILES) and not any(folder.glob("*.tiktoken")):
         raise CheckpointError(
             f"{folder} has no tokenizer",
-            expected="tokenizer.json (or vocab and merges files) beside the weights",
+            expected="tokenizer.json (or vocab and merges files) next to the weights",
             remedy="copy the tokenizer's files into the folder",
         )
     check_config(path, config)
@@ -140,7 +140,7 @@ def hub_identity(source: str, commit: str) -> str:
 
 
 def checkpoint_identity(folder: Path, revision_sha: str = "", source: str = "") -> str:
-    """Hash of what defines a checkpoint's scores: hub id and commit where known, else weights, configuration and tokenizer.
+    """Hash of what defines a checkpoint's scores: hub id and commit where known, or else weights, configuration and tokenizer.
 
     A pinned commit covers the tokenizer, which is fetched from the same commit.
     """

@@ -31,7 +31,7 @@ _HARMLESS = re.compile(
     r"(?:^|\.)(?:inv_freq|masked_bias|position_ids|token_type_ids|causal_mask|rotary_emb\.(?:cos|sin)_cached)$"
     r"|(?:^|\.)pooler\.|(?:^|\.)seq_relationship\."
 )
-"""What old files keep beside the weights (positions, rotary frequencies), and heads of other tasks that BERT-like models were
+"""What old files keep besides the weights (positions, rotary frequencies), and heads of other tasks that BERT-like models were
 pretrained with."""
 _CAUSAL_MASK = re.compile(r"(?:^|\.)(?:attn|attention)\.bias$")
 """A mask where it has four dimensions, as in old files of GPT-2 and GPT-NeoX; a bias of that name would have one."""
@@ -189,7 +189,7 @@ def _count_described(folder: Path, config: Any, model_class: Any, trust_remote_c
             described = model_class.from_config(copy.deepcopy(config), trust_remote_code=trust_remote_code)
     except Exception as error:
         raise CheckpointError(
-            f"{folder}/config.json: no '{config.model_type}' can be built from it: {say_failure(error)}",
+            f"{folder}/config.json: a '{config.model_type}' model cannot be built from it: {say_failure(error)}",
             expected="the configuration that the weights were saved with",
         ) from error
     return sum(parameter.numel() for parameter in described.parameters())
@@ -235,7 +235,7 @@ def _load_model(
 
 
 def _check_tensors(folder: Path, info: dict[str, Any], *, allow_unused: bool) -> list[str]:
-    """Refuse weights that are not those of the configuration; return what is left over where that is allowed.
+    """Refuse weights that do not belong to the configuration; return the unused ones where those are allowed.
 
     The report leaves out what the library knows to be harmless for the architecture, and matrices that are tied.
     """
@@ -273,7 +273,7 @@ def _check_types(folder: Path, model: Any) -> None:
     if whole:
         raise CheckpointError(
             f"the weights in {folder} hold {len(whole)} tensors of whole numbers ({_first_three(whole)})",
-            expected="floating-point weights, or a quantization_config in config.json that says what they stand for",
+            expected="floating-point weights, or a quantization_config in config.json that says how to decode them",
             remedy="save the checkpoint in a floating-point type; --quantize scores quantised variants of it",
         )
 

@@ -51,7 +51,7 @@ _SMALL = 20_000_000
 
 
 def check_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Refuse sizes that are no whole numbers above 0, and constants that are no finite numbers.
+    """Refuse sizes that are not whole numbers above 0, and constants that are not finite numbers.
 
     Raises:
         CheckpointError: a field is of the wrong kind, negative, zero or NaN; the field is named.
@@ -70,7 +70,7 @@ def check_layers(folder: Path, config: Mapping[str, Any], files: Sequence[Path])
     """Refuse a number of layers far beyond what the weight files hold: building them would take for ever.
 
     Raises:
-        CheckpointError: as said, or a weight file is no safetensors file.
+        CheckpointError: the configuration is refused, or a weight file is not a safetensors file.
     """
     shapes = read_shapes(files)
     held = 0
@@ -89,10 +89,10 @@ def check_layers(folder: Path, config: Mapping[str, Any], files: Sequence[Path])
 
 
 def check_size(folder: Path, asked: int, files: Sequence[Path]) -> None:
-    """Refuse a module with many more parameters than the weight files hold: filling it with chance could take all memory.
+    """Refuse a module with many more parameters than the weight files hold: filling it could take all memory.
 
     Raises:
-        CheckpointError: as said, or a weight file is no safetensors file.
+        CheckpointError: the configuration is refused, or a weight file is not a safetensors file.
     """
     shapes = read_shapes(files)
     # Two 4-bit numbers may share a byte, in a quantised or pickled file whose tensors cannot be counted.

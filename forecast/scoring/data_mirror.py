@@ -34,7 +34,7 @@ def find_splits(config: Mapping[str, Any], mirror: Path) -> dict[str, Path]:
     splits = _splits_in(folder) or ({} if config.get("dataset_name") else _splits_in(mirror / path))
     if not splits:
         raise InputError(
-            f"task '{config.get('task')}' needs the data set {path}, and {folder} holds no split",
+            f"task '{config.get('task')}' needs the data set {path}, and {folder} does not hold any of its splits",
             expected="<split>.jsonl.gz (or .jsonl) files there",
             remedy="add them to the mirror, or leave --data-dir away to use the hub",
         )

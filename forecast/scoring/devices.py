@@ -1,4 +1,4 @@
-"""What `--device auto` and `--dtype auto` stand for; torch is only asked where there could be an accelerator."""
+"""What `--device auto` and `--dtype auto` mean; torch is only imported where there could be an accelerator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ACCELERATOR_NODES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", 
 
 
 def settle_device(device: str) -> str:
-    """Return the device that `auto` stands for.
+    """Return the device that `auto` means.
 
     Raises:
         UsageError: the device is unknown or not there.
@@ -40,7 +40,7 @@ def settle_device(device: str) -> str:
 
 
 def settle_dtype(dtype: str, device: str) -> str:
-    """Return the data type that `auto` stands for: float32 on the CPU, bfloat16 on CUDA.
+    """Return the data type that `auto` means: float32 on the CPU, bfloat16 on CUDA.
 
     Raises:
         UsageError: the type is unknown.

@@ -23,6 +23,7 @@ from forecast.scoring.tree_attention import UnsupportedAttentionError
 from forecast.scoring.tree_batches import Batch, cut_batches
 
 DEFAULT_TOKEN_BUDGET = {"cpu": 2048, "cuda": 8192}
+"""Positions per forward pass; halved by itself where they do not fit the memory."""
 CARRY_BYTES = 256 << 20
 """Keys and values carried from batch to batch may take this much; a longer prefix is computed again."""
 
@@ -32,6 +33,8 @@ _LARGEST_KEPT_BLOCK = (32 << 20) - 4096
 """glibc's DEFAULT_MMAP_THRESHOLD_MAX on 64-bit systems, less the block's own header."""
 _CHECKED_REQUESTS = 4
 _CHECKED_TOKENS = 512
+"""The check of the fast way against the plain one takes this many requests and, after the first, this many tokens: a wrong mask
+shows in any request, and more would only cost time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,7 @@ def score_plan(
             remedy="use a narrower --dtype, or --device-map auto on several GPUs",
         ) from error
     except RuntimeError as error:
+        # The plain way would yield again what has been yielded; and a late failure is a defect, not a missing feature.
         if any_done:
             raise
         on_notice(f"scored the plain way, each input in full: the packed way failed ({' '.join(str(error).split())[:200]})")
@@ -129,6 +133,7 @@ def _score_packed(
         computed += len(batch.tokens)
         padded += appended
         flops += cost.of_batch(batch) + cost.per_token * appended
+        # A request is finished with the last of its rows; `completion` holds that row for each request, in this order.
         before, finished = finished, int(np.searchsorted(plan.completion, batch.row_stop))
         complete = plan.by_completion[before:finished]
         complete = complete[wanted[complete]]
@@ -145,8 +150,8 @@ def _score_packed(
 def _let_allocator_keep_blocks() -> None:
     """Free a block as large as glibc ever keeps: it then keeps freed activations instead of returning them to the system.
 
-    glibc keeps what is no larger than the largest block freed so far. Without this, page faults take a sixth of the time at the
-    14M shape. Nothing is written, so the block costs no memory.
+    glibc keeps blocks that are at most as large as the largest one freed so far. Without this, page faults take a sixth of
+    the time at the 14M shape. Nothing is written, so the block costs no memory.
     """
     torch.empty(_LARGEST_KEPT_BLOCK, dtype=torch.uint8)
 
@@ -164,6 +169,7 @@ def _batches_within_memory(
     start, total = 0, len(plan.tree.token)
     asked = None if wanted.all() else plan.rows_of(wanted)
     while start < total:
+        # After a failure the carried keys and values may be half written: they are computed again from `start`.
         packed.forget()
         try:
             for batch in cut_batches(plan.tree, budget, carry_limit=carry_limit, start=start, rows=asked):
@@ -183,6 +189,7 @@ def _batches_within_memory(
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
+    # The CPU allocator raises a plain RuntimeError, which only its text tells apart.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
@@ -191,6 +198,7 @@ def _carry_limit(checkpoint: LoadedCheckpoint) -> int:
     config = checkpoint.model.config.get_text_config(decoder=True)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    # 2: a key and a value.
     per_entry = 2 * config.num_hidden_layers * heads * size * checkpoint.model.get_input_embeddings().weight.element_size()
     return int(CARRY_BYTES // per_entry)
 
@@ -222,6 +230,7 @@ def _sum_requests(
 
 def _compare_with_plain(checkpoint: LoadedCheckpoint, plan: ScoringPlan, done: ScoredRequests) -> None:
     """Score some of the first finished requests, the longest among them, one at a time with the untouched model."""
+    # Long requests cross most batch borders and masks, so the longest is always among those checked.
     by_length = sorted(range(len(done.request)), key=lambda i: -len(plan.requests[done.request[i]].inputs))
     spread = by_length[:: max(1, len(by_length) // _CHECKED_REQUESTS)][:_CHECKED_REQUESTS]
     tokens = 0
@@ -234,6 +243,7 @@ def _compare_with_plain(checkpoint: LoadedCheckpoint, plan: ScoringPlan, done: S
         difference = abs(expected - float(done.loglikelihood[i]))
         dtype = checkpoint.model.get_input_embeddings().weight.dtype
         allowed = TOLERANCE[dtype] * len(request.targets) ** 0.5
+        # Not `>`: a NaN must fail the check.
         if not difference <= allowed:
             raise UnsupportedAttentionError(
                 f"the packed way gave {done.loglikelihood[i]:.6g} and the plain way {expected:.6g} nats "
@@ -248,7 +258,7 @@ def _fail_on(
     scores: NDArray[np.float64],
     name_request: Callable[[int], str],
 ) -> None:
-    """Name the request whose own logits are no numbers: in a packed row a NaN spreads to its neighbours too."""
+    """Name the request whose own logits are not finite: in a packed row a NaN spreads to its neighbours too."""
     bad = batch.row_start + np.flatnonzero(~np.isfinite(scores[batch.row_start : batch.row_stop]))
     positions = np.flatnonzero(np.isin(plan.tree.request_row, bad))
     suspects = np.unique(np.searchsorted(plan.tree.request_start, positions, side="right") - 1).tolist()

@@ -101,7 +101,7 @@ def score_through(backend: Any, requests: Sequence[TextRequest], *, asked: str) 
     """Yield the answers to some requests at a time, in order; `asked` names backend and model in errors.
 
     Raises:
-        CheckpointError: the backend fails, or an answer is no finite number; the item is named.
+        CheckpointError: the backend fails, or an answer is not a finite number; the item is named.
     """
     for start in range(0, len(requests), _REQUESTS_PER_CALL):
         part = requests[start : start + _REQUESTS_PER_CALL]

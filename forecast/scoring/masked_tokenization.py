@@ -1,4 +1,4 @@
-"""Texts to masked inputs: which tokens of a text are scored, and what is hidden while each of them is.
+"""Texts to masked inputs: which tokens of a text are scored, and which are hidden meanwhile.
 
 A masked model gives log p(token | everything visible). The score of a choice is its pseudo-log-likelihood (PLL),
 
@@ -57,7 +57,7 @@ class MaskedEncoder:
         """`max_length` counts the special tokens.
 
         Raises:
-            CheckpointError: the tokenizer has no mask token, or cannot say where its tokens stand in the text.
+            CheckpointError: the tokenizer has no mask token, or cannot say where its tokens are in the text.
         """
         if tokenizer.mask_token_id is None:
             raise CheckpointError(
@@ -173,5 +173,5 @@ def _word_ends(text: str, words: Sequence[int | None], offsets: Sequence[tuple[i
 
 
 def _parted(text: str, before: tuple[int, int], after: tuple[int, int]) -> bool:
-    """Whether white space stands between two pieces, or begins the second."""
+    """Whether white space separates two pieces, or begins the second."""
     return before != after and (text[before[1] : after[0]].isspace() or text[after[0] : after[0] + 1].isspace())

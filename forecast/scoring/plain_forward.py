@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class PlainInput:
-    """One input and what is asked of it: log p(target[k]) after the token at position[k]."""
+    """One input and the log-probabilities wanted of it: log p(target[k]) after the token at position[k]."""
 
     inputs: Sequence[int] | NDArray[np.int32]
     position: tuple[int, ...]
@@ -23,10 +23,10 @@ class PlainInput:
 
 @dataclass(frozen=True, kw_only=True)
 class PlainScores:
-    """What one padded batch gave; values are concatenated over its rows."""
+    """Results of one padded batch; values are concatenated over its rows."""
 
     log_p: torch.Tensor
-    """Of each target, in nats (float64)."""
+    """Log-probability of each target, in nats (float64)."""
     greedy: torch.Tensor
     """Whether the target was the most probable token."""
     padded: int

@@ -87,7 +87,7 @@ def score_plainly(
 
 
 def non_finite_error(name: str) -> CheckpointError:
-    """The error for a loglikelihood that is no number."""
+    """The error for a loglikelihood that is not a number."""
     return CheckpointError(
         f"a logit is NaN or infinite at {name}",
         expected="finite numbers",

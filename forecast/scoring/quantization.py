@@ -23,7 +23,7 @@ from forecast.core.errors import CheckpointError, UsageError
 _PREFERRED = {"int8": ("torchao", "bitsandbytes"), "int4": ("bitsandbytes", "torchao")}
 """Schemes, and the libraries tried in order when none is named."""
 _GROUP = 32
-"""torchao int4: weights that share one scale; matrices whose width is no multiple of it have one scale per row."""
+"""torchao int4: weights that share one scale; matrices whose width is not a multiple of it have one scale per row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Quantization:
 
 
 def settle_quantization(asked: str) -> Quantization:
-    """Return what `int8`, `int4` or a full name like `int4-torchao` stands for on this machine.
+    """Return what `int8`, `int4` or a full name like `int4-torchao` means on this machine.
 
     Raises:
         UsageError: the name is unknown, or its library is not installed.

@@ -58,9 +58,7 @@ def render_task(
             except Exception as error:  # Templates and functions of others: whatever they raise, it is this item's.
                 raise InputError(
                     f"task '{name}', item {item_idx} cannot be rendered: {say_failure(error)}",
-                    expected=f"an item that {shots} examples can be put before"
-                    if shots
-                    else "an item that fits the definition",
+                    expected=f"an item that can follow {shots} examples" if shots else "an item that fits the definition",
                 ) from error
             empty = [i for i, n_chars in enumerate(item.n_chars) if n_chars == 0]
             if empty and skip_empty:
@@ -97,7 +95,7 @@ def render_task(
 
 
 def _check_number_of_choices(items: list[ItemRecord], name: str, on_notice: Callable[[str], None]) -> None:
-    """A single choice is right by construction: alone it measures nothing, among others it is said."""
+    """A single choice is right by construction: a task of such items measures nothing, and single ones are reported."""
     single = [item.item_idx for item in items if len(item.choices) == 1]
     if len(single) == len(items):
         raise InputError(
@@ -223,7 +221,7 @@ def _definition(task: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Canonical JSON form of a configuration; a function stands for its source text."""
+    """Canonical JSON form of a configuration; a function is given by its source text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

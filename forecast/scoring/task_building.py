@@ -127,7 +127,7 @@ def _build(definition: TaskDefinition, config: dict[str, Any], data_dir: Path | 
 
 
 def _check_fields(definition: TaskDefinition) -> None:
-    """Name what a definition lacks before lm-eval stumbles over it."""
+    """Name what a definition lacks, before lm-eval fails because of it."""
     config, name = definition.config, definition.name
     if "class" in config:
         return

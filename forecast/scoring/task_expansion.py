@@ -34,7 +34,7 @@ class TaskDefinition:
 
 @dataclass(frozen=True, kw_only=True)
 class _Above:
-    """What the groups around a member say."""
+    """The settings that a member gets from the groups around it."""
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
@@ -42,7 +42,7 @@ class _Above:
 
 
 def expand_tasks(names: Sequence[str], index: TaskIndex) -> list[TaskDefinition]:
-    """Return the definitions of all tasks that names stand for, each task once; a name may be the path of a definition.
+    """Return the definitions of all tasks that names refer to, each task once; a name may be the path of a definition.
 
     Raises:
         UsageError: a task is reached twice with different settings.

@@ -25,7 +25,7 @@ from forecast.core.user_cache import read_cached, write_cached
 from forecast.scoring.task_yaml import parse_yaml, read_definition
 
 _FORMAT = 1
-"""Changes when a kept index would have to be built anew."""
+"""Changes when a kept index has to be rebuilt."""
 _IGNORED = frozenset({"__pycache__", ".ipynb_checkpoints"})
 _CLASS, _GROUP, _TASK, _TAG = "class", "group", "task", "tag"
 _KEYS = ("include", _CLASS, _GROUP, _TASK, _TAG)
@@ -38,7 +38,7 @@ _CLOSED = {b'"': b'"', b"'": b"'", b"[": b"]", b"{": b"}"}
 
 @dataclass(frozen=True, kw_only=True)
 class IndexEntry:
-    """What a name stands for."""
+    """What a name refers to."""
 
     name: str
     kind: str

@@ -59,29 +59,29 @@ class LateSequence(Sequence[Entry]):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOutline:
-    """What is remembered of a task."""
+    """The remembered facts of a task."""
 
     record: dict[str, Any]
     """The fields of its record but for the items."""
     n_items: int
     n_requests: int
     notices: tuple[str, ...]
-    """What was said when it was written out."""
+    """The notices given when it was rendered."""
 
     def late_task(self, render: Callable[[], RenderedTask]) -> RenderedTask:
         """Return the task; it is rendered when an item or a request is looked at.
 
         Raises (then):
-            InputError: it is not what it was.
+            InputError: it is rendered differently now.
         """
 
         def checked() -> RenderedTask:
             task = render()
             if task.record.task_id != self.record["task_id"]:
                 raise InputError(
-                    f"task '{task.record.task}' is not written out as it was the last time",
+                    f"task '{task.record.task}' is rendered differently from last time",
                     expected="the same prompts from the same files and settings (a definition may draw at random)",
-                    remedy="run the same command again: the task is not remembered any more",
+                    remedy="run the same command again: the remembered task has been discarded",
                 )
             return task
 

@@ -34,7 +34,7 @@ def find_tasks(
     data_dir: Path | None,
     on_notice: Callable[[str], None],
 ) -> list[TaskDefinition]:
-    """Return the definitions of all tasks that some names stand for; groups and tags give way to their members.
+    """Return the definitions of all tasks that some names refer to; groups and tags are replaced by their members.
 
     Raises:
         UsageError: a name is unknown (the nearest ones are shown), or a task is asked for with two sets of settings.
@@ -62,7 +62,7 @@ def _refuse_unknown(names: Sequence[str], index: TaskIndex, broken: Sequence[str
             continue
         if broken:
             raise InputError(
-                f"task '{name}' is in no readable file of --include-path: {'; '.join(broken[:3])}",
+                f"task '{name}' is not in any readable file of --include-path: {'; '.join(broken[:3])}",
                 expected="YAML task definitions",
                 remedy="repair the file, or move it away if the task is not meant to be there",
             )

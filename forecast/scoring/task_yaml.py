@@ -11,7 +11,7 @@ import yaml
 from forecast.core.errors import InputError
 
 _MAX_BYTES = 16 << 20
-"""lm-eval's largest definition has 60 kB; what is larger is something else."""
+"""lm-eval's largest definition has 60 kB; anything larger is not a definition."""
 _MAX_ENTRIES = 1_000_000
 """Keys and values, aliases written out: a few lines of YAML can name the same list over and over, or themselves."""
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -19,7 +19,7 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionReference:
-    """`!function module.name` in a definition: where it stands is where its module is looked for."""
+    """`!function module.name` in a definition; its module is looked for in the folder of the file that names it."""
 
     name: str
     file: Path
@@ -69,7 +69,7 @@ def read_definition(path: Path) -> Definition:
 def _read(path: Path, files: list[Path]) -> dict[str, Any]:
     path = _resolve(path)
     if path in files:
-        raise InputError(f"{path} is included twice", expected="includes that do not meet again")
+        raise InputError(f"{path} is included twice", expected="includes that reach each file once")
     files.append(path)
     config = _parse_file(path)
     if "include" not in config:
@@ -96,7 +96,7 @@ def _parse_file(path: Path) -> dict[str, Any]:
     try:
         # A pipe or a device would be read for ever.
         if not path.is_file():
-            raise InputError(f"there is no file {path}", expected="a YAML file")
+            raise InputError(f"{path} does not exist", expected="a YAML file")
         size = path.stat().st_size
         if size > _MAX_BYTES:
             raise InputError(f"{path} has {size:,} bytes", expected=f"a definition of at most {_MAX_BYTES:,}")

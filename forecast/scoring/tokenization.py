@@ -88,7 +88,7 @@ class Encoder:
         return encoded
 
     def _from_prefix(self, request: TextRequest, continuation: list[int]) -> tuple[list[int], list[int]]:
-        """An empty context: the prefix token stands for it, unless the text already begins with it."""
+        """An empty context: the prefix token takes its place, unless the text already begins with it."""
         if continuation and continuation[0] == self.prefix_token:
             return continuation[:1], continuation[1:]
         return [self.prefix_token], continuation

@@ -36,7 +36,7 @@ def check_tokenizer(tokenizer: Any, folder: Path) -> None:
     except Exception as error:
         raise _broken(folder, f"cannot encode a sentence: {say_failure(error)}") from error
     if not all(isinstance(token, int) and token >= 0 for token in tokens):
-        raise _broken(folder, "gives what are not token numbers")
+        raise _broken(folder, "does not return token ids")
 
 
 def count_unknown(tokenizer: Any, scored: NDArray[np.int64]) -> int:

@@ -117,6 +117,7 @@ class TreeState:
                 query = torch.arange(product.query_start, product.query_stop, device=self.device) + carried
             distance = self._depth[query][:, None] - self._depth[key][None, :]
             hidden = (distance >= window) | (distance < 0)
+            # A causal product with a mask loses the kernel's own causality, so the mask must always be given there.
             needed = kind == "causal" or bool(hidden.any())
             self._masks[name] = _additive(~hidden, dtype)[None, None] if needed else None
         return self._masks[name]
@@ -153,6 +154,7 @@ def tree_attention(
     """Attention of one layer on packed (1, H, T, D) tensors; the signature is that of transformers' interface."""
     state = _active.get()
     asked = [name for name in ("position_bias", "s_aux", "cache") if kwargs.get(name) is not None]
+    # Whatever the packed form cannot represent is refused: a term left out would give plausible, wrong numbers.
     if state is None or attention_mask is not None or asked or query.shape[0] != 1 or query.shape[2] != key.shape[2]:
         raise UnsupportedAttentionError(f"{type(module).__name__} with {asked or 'a mask or a batch of its own'}")
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
@@ -198,6 +200,7 @@ def _joined_products(
     _, heads, n_tokens, _ = query.shape
     group = heads // key.shape[1]
     if group > 1:
+        # Grouped-query attention: the CPU kernel wants as many key heads as query heads.
         key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
     product: Product = _flash if softcap is None else _softcapped(softcap)
     carried = state.batch.carried
@@ -206,6 +209,7 @@ def _joined_products(
     # Masks and weights are wide: -1e9 has no place in float16.
     dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
     weight_TxH = torch.empty((n_tokens, heads), dtype=dtype)
+    # Blocks, causal ranges and masked products own their queries, so the first three loops assign; the order does not matter.
     for index, (query_BxQ, key_BxK, _, valid) in enumerate(state.groups):
         mask = state.block_mask(index, window, dtype)
         part, weight = product(_gather(query, query_BxQ), _gather(key, key_BxK), _gather(value, key_BxK), mask, scale, False)
@@ -229,6 +233,7 @@ def _joined_products(
         weight_TxH[start:stop] = weight[0].T
     for index, dense in enumerate(state.batch.dense):
         start, stop = dense.query_start, dense.query_stop
+        # A dense product adds keys to queries that have a part already: it must come last. A view where the keys are one range.
         first, last = int(dense.key[0]), int(dense.key[-1])
         if last - first + 1 == len(dense.key):
             keys_, values_ = key[:, :, first : last + 1], value[:, :, first : last + 1]
@@ -238,6 +243,7 @@ def _joined_products(
         mask_or_none = state.window_mask("dense", index, window, dtype)
         part, weight = product(query[:, :, start:stop], keys_, values_, mask_or_none, scale, False)
         before, added = weight_TxH[start:stop], weight[0].T
+        # exp(added) / (exp(before) + exp(added)), which cannot overflow in this form.
         share = torch.sigmoid(added - before).to(query.dtype)
         out_TxHxD[start:stop].lerp_(part[0].transpose(0, 1), share[:, :, None])
         weight_TxH[start:stop] = torch.logaddexp(before, added)
@@ -265,6 +271,7 @@ def _softcapped(softcap: float) -> Product:
         query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float, causal: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         scores = torch.tanh(query @ key.transpose(-1, -2) * (scale / softcap)).mul_(softcap)
+        # The mask and the sum of exponentials need float32's range.
         scores = scores if scores.dtype == torch.float64 else scores.float()
         if causal:
             hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu_(1)

@@ -113,6 +113,7 @@ def cut_batches(
     for index, following in zip(chosen, [*chosen[1:], len(carried)], strict=True):
         first, stop, path, after, carries = edges[index], edges[index + 1], paths[index], paths[following], carried[index]
         keys = np.concatenate([path, np.arange(first, stop)])
+        # `after` is the path of the next batch that is really computed, not of the next one in order.
         kept = np.searchsorted(keys, after) if len(after) <= carry_limit else nothing
         yield _make_batch(tree, keys, len(path) if carries else 0, 0 if carries else len(path), first, stop, kept)
 
@@ -130,6 +131,7 @@ def _needed_batches(
     asked = np.searchsorted(starts, tree.row_node[rows], side="right") - 1
     needed[asked[asked >= 0]] = True
     renewed = np.maximum.accumulate(np.where(carried, 0, np.arange(len(starts))))
+    # From the back: a batch that is needed only as a source has sources of its own, all of them earlier.
     for index in range(len(starts) - 1, 0, -1):
         if needed[index] and carried[index]:
             last = int(renewed[index - 1])
@@ -147,8 +149,10 @@ def _choose_cut(tree: PrefixTree, start: int, budget: int) -> int:
     last = int(np.searchsorted(tree.segment_start, start + budget, side="right"))
     candidates = tree.segment_start[first:last]
     if not len(candidates):
+        # No run starts in the slack: end at the last one before it, or, within one very long run, in its middle.
         earlier = tree.segment_start[:first]
         return int(earlier[-1]) if len(earlier) and earlier[-1] > start else start + budget
+    # Of equally short paths the last one: the batch is then fullest.
     shortest = np.flatnonzero(tree.depth[candidates] == tree.depth[candidates].min())[-1]
     return int(candidates[shortest])
 
@@ -193,8 +197,10 @@ def _plan_products(
     chain that much hangs below becomes a block, and its entries are repeated as keys further down.
     """
     n_keys = len(key_depth)
+    # Neighbours of one run: the next depth, and nothing else branches off between them.
     joined = (key_depth[1:] == key_depth[:-1] + 1) & (key_end[1:] == key_end[:-1])
     if 0 < carried < n_keys:
+        # Carried entries are keys only: a chain across the border would make them queries again.
         joined[carried - 1] = False
     starts = np.concatenate([[0], np.flatnonzero(~joined) + 1]).tolist()
     stops = [*starts[1:], n_keys]
@@ -208,6 +214,7 @@ def _plan_products(
         if first < covered:
             continue
         end = int(key_end[first])
+        # A stack of short chains: those whose subtree has ended are above nothing any more.
         while repeated and repeated[-1][2] <= first:
             repeated.pop()
         above = _ranges(repeated)
@@ -248,6 +255,7 @@ def _append_block(blocks: list[tuple[int, int, IntArray]], first: int, stop: int
     """Add the block, or widen the one before it while both are small."""
     if blocks and blocks[-1][1] == first and stop - blocks[-1][0] <= MERGED_BLOCK:
         before_first, _, before_above = blocks.pop()
+        # Keys from the widened block itself would be counted twice.
         above = above[above < before_first]
         blocks.append((before_first, stop, np.union1d(before_above, above)))
     else:

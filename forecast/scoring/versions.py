@@ -1,7 +1,7 @@
 """Names under which scores are kept: each changes whenever the same request could give another number."""
 
 SCORING_VERSION = "1"
-"""Of causal language models."""
+"""Scoring version of causal language models."""
 MASKED_BACKEND = "native:masked"
 """Masked language models are never mixed with causal ones."""
 MASKED_SCORING_VERSION = "masked-1"

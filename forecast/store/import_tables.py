@@ -28,7 +28,7 @@ class TableChange:
     same_as: str = ""
     """Another source that holds exactly these rows: then nothing was added."""
     left_by_name: int = 0
-    """Rows that an earlier version of this program stored under the file's name alone, and that stay beside these."""
+    """Rows that an earlier version of this program stored under the file's name alone, and that are kept along with these."""
 
 
 _PLACE = ("definition", "family", "model", "revision", "step", "task", "num_fewshot", "tokens", "params", "flops")

@@ -1,4 +1,4 @@
-"""One import: all of it is written beside the results file first, and one transaction takes it in, or nothing of it.
+"""One import: everything is first written next to the results file, then one transaction takes in all of it or nothing.
 
 Rows never leave the file. What a source no longer says is named in `withdrawn_observations`.
 """

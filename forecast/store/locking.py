@@ -20,13 +20,13 @@ import duckdb
 from forecast.core.errors import StoreError
 
 STORAGE_VERSION = "v1.4.0"
-"""Oldest DuckDB whose clients shall be able to open the file; later clients' own default format they could not read."""
+"""Oldest DuckDB whose clients shall be able to open the file; they could not read the default format of later versions."""
 
 MEMORY_LIMIT = "1600MiB"
-"""Of DuckDB's buffers; with what it allocates beside them the process stays under 2 GiB. More is spilled to disk."""
+"""Limit on DuckDB's buffers; with its other allocations the process stays under 2 GiB. Anything more is spilled to disk."""
 
 _LOG = logging.getLogger(__name__)
-"""Where waiting is said aloud: without another handler, Python shows warnings on stderr."""
+"""Logger that reports waiting: without another handler, Python shows warnings on stderr."""
 
 _SILENT_WAIT_S = 2.0
 """Shards are taken in within a second or two; whoever waits longer wants to know for whom."""
@@ -76,7 +76,7 @@ def attached(path: Path, *, read_only: bool, timeout_s: float) -> Iterator[duckd
     """Yield an in-memory connection with the file attached as `store`; the lock is held until the block ends.
 
     Raises:
-        StoreError: the file stays locked for `timeout_s` seconds, is no DuckDB file, or cannot be opened.
+        StoreError: the file stays locked for `timeout_s` seconds, is not a DuckDB file, or cannot be opened.
     """
     connection = open_memory(path.parent / f"{path.name}.tmp")
     try:
@@ -146,7 +146,7 @@ def explain(error: BaseException, path: Path) -> StoreError:
         return StoreError(
             f"{path} is held open by {_holder(text)}",
             expected="the file to be free for a moment",
-            remedy="close that program; finished results wait safely beside the file and are taken in by the next command",
+            remedy="close that program; finished results are safe next to the file, and the next command adds them",
         )
     lowered = text.lower()
     if "no space left" in lowered or "disk quota" in lowered:

@@ -1,4 +1,4 @@
-"""Care of the results file: what is in it, whether it is whole, and writing it anew without its gaps."""
+"""Care of the results file: what is in it, whether it is whole, and rewriting it without its gaps."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _CHECKS = {
         WHERE n_items <> (SELECT count(*) FROM item_records AS i WHERE i.task_key = t.task_key)""",
     "items stored twice": """
         SELECT task_key || '/' || item_idx FROM item_records GROUP BY task_key, item_idx HAVING count(*) > 1""",
-    "items whose correct choice does not exist, or with a choice of no length": """
+    "items whose correct choice does not exist, or with an empty choice": """
         SELECT task_key || '/' || item_idx FROM item_records
         WHERE gold NOT BETWEEN 0 AND len(choices) - 1 OR len(n_chars) <> len(choices) OR len(n_bytes) <> len(choices)
             OR list_min(n_chars) < 1 OR list_min(n_bytes) < 1""",
@@ -96,17 +96,17 @@ _CHECKS = {
             HAVING count(*) > 1""",
     "closings without a run": "SELECT closing_id FROM run_closings ANTI JOIN run_records USING (run_id)",
     "results without a run": "SELECT DISTINCT run_key FROM item_results ANTI JOIN run_records USING (run_key)",
-    "runs with results of items that their task does not have": """
+    "runs with results for items that their task does not have": """
         SELECT DISTINCT r.run_id FROM item_results AS s JOIN run_records AS r USING (run_key)
         ANTI JOIN item_records AS i ON i.task_key = r.task_key AND i.item_idx = s.item_idx""",
-    "runs with an item's results twice": """
+    "runs with two results for one item": """
         SELECT DISTINCT r.run_id
         FROM (SELECT run_key, item_idx FROM item_results GROUP BY run_key, item_idx HAVING count(*) > 1)
         JOIN run_records AS r USING (run_key)""",
-    "runs with loglikelihoods that are no finite numbers": """
+    "runs with loglikelihoods that are not finite": """
         SELECT DISTINCT r.run_id FROM item_results AS s JOIN run_records AS r USING (run_key)
         WHERE len(list_filter(loglikelihoods, lambda x: x IS NULL OR NOT isfinite(x))) > 0""",
-    "runs with another number of loglikelihoods than choices": """
+    "runs whose number of loglikelihoods differs from the number of choices": """
         SELECT DISTINCT r.run_id FROM item_results AS s JOIN run_records AS r USING (run_key)
         JOIN item_records AS i ON i.task_key = r.task_key AND i.item_idx = s.item_idx
         WHERE len(s.loglikelihoods) <> len(i.choices) OR len(s.n_tokens) <> len(i.choices)
@@ -116,7 +116,7 @@ _CHECKS = {
         WHERE u.status = 'complete'
             AND u.n_items_expected <> (SELECT count(*) FROM item_results AS s WHERE s.run_key = r.run_key)""",
 }
-"""What must not be -> a query that names where it is."""
+"""A defect -> a query that names where it occurs."""
 
 _NAMED = 3
 
@@ -135,10 +135,10 @@ def find_problems(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def spool_problems(unseen: Unseen, aside: Sequence[Path]) -> list[str]:
-    """Return one sentence per kind of file beside the results file that no answer shows."""
+    """Return one sentence per kind of spooled file that no answer shows."""
     found = {
         "spooled files that cannot be read": [f"{entry.file.path} ({entry.reason})" for entry in unseen.damaged],
-        "spooled files of no registered run": [str(file.path) for file in unseen.orphans],
+        "spooled files that belong to no registered run": [str(file.path) for file in unseen.orphans],
         "damaged files that were set aside (evaluate those items again, then delete them)": [str(path) for path in aside],
     }
     return [_sentence(what, names) for what, names in found.items() if names]
@@ -150,7 +150,7 @@ def _sentence(what: str, found: list[str]) -> str:
 
 
 def _wrong_hashes(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
-    """Compute the content hashes anew."""
+    """Recompute the content hashes."""
     prompts = connection.execute("SELECT DISTINCT prompt, prompt_hash FROM item_records").fetchall()
     connection.execute(
         "SELECT checkpoint_id, facts_hash, " + ", ".join(_FACTS) + " FROM checkpoint_records ORDER BY checkpoint_id"
@@ -191,7 +191,7 @@ _FACTS = (
 
 
 def compact(path: Path, *, timeout_s: float) -> tuple[int, int]:
-    """Write the file anew, rows in order and without gaps; return its size before and after, in bytes.
+    """Rewrite the file, rows in order and without gaps; return its size before and after, in bytes.
 
     Raises:
         StoreError: the file stays locked, or there is no space; the old file is then untouched.
@@ -199,7 +199,7 @@ def compact(path: Path, *, timeout_s: float) -> tuple[int, int]:
     state = path.stat()
     if state.st_nlink > 1:
         raise StoreError(
-            f"{path} has {state.st_nlink} names (hard links), and writing it anew would part them",
+            f"{path} has {state.st_nlink} names (hard links), and rewriting it would separate them",
             remedy="remove the other names first",
         )
     before = state.st_size
@@ -230,4 +230,4 @@ def _check_same_count(connection: duckdb.DuckDBPyConnection, table: str) -> None
         f"SELECT (SELECT count(*) FROM store.main.{table}), (SELECT count(*) FROM fresh.main.{table})"
     ).fetchone()
     if rows is None or rows[0] != rows[1]:
-        raise StoreError(f"writing {table} anew gave {rows} rows", expected="as many as before", remedy="the file is unchanged")
+        raise StoreError(f"rewriting {table} gave {rows} rows", expected="as many as before", remedy="the file is unchanged")

@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 _READING = ("SELECT", "EXPLAIN", "PRAGMA", "CALL", "SET")
 """Statements that leave the file as it is; a sealed session lets SET, PRAGMA and CALL change nothing but how it computes."""
 _ALONE = ("TRANSACTION", "VACUUM", "ATTACH", "DETACH", "EXPORT", "LOAD")
-"""Statements that manage transactions themselves, or cannot stand inside one."""
+"""Statements that manage transactions themselves, or cannot run inside one."""
 
 _HARMLESS_SETTINGS = (
     "calendar",
@@ -108,9 +108,9 @@ def stream(
 
 def _kind(statement: duckdb.Statement) -> str:
     try:
-        return statement.type.name
+        return str(statement.type.name)
     except ValueError:  # DuckDB's Python module lacks names for some kinds that its parser knows, such as UPDATE EXTENSIONS.
-        return statement.query.split(maxsplit=1)[0].upper()
+        return str(statement.query.split(maxsplit=1)[0].upper())
 
 
 def _check_reading(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
@@ -224,7 +224,9 @@ def explain_query(connection: duckdb.DuckDBPyConnection, path: Path, error: duck
     message = " ".join(" ".join(lines).split())
     if _SEALED.search(text):
         return UsageError(
-            message, expected="no file but the results", remedy="name what else the query may read with --read PATH"
+            message,
+            expected="a query that reads only the results file",
+            remedy="name what else the query may read with --read PATH",
         )
     if _LOCKED.search(text):
         return UsageError(message, expected="a setting of how answers look")

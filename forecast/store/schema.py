@@ -37,7 +37,7 @@ PUBLIC_NAMES = (
     "fits",
     "forecasts",
 )
-"""What users can rely on, and all that `SHOW TABLES` lists beside their own tables."""
+"""What users can rely on, and all that `SHOW TABLES` lists besides their own tables."""
 
 LEDGER = "schema_migrations"
 """Which migrations were applied, and when."""

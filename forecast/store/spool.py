@@ -1,6 +1,6 @@
-"""The spool: finished work waits beside the results file as Parquet files until somebody may write.
+"""The spool: finished work waits next to the results file as Parquet files until somebody may write.
 
-A file is written under a temporary name, forced to disk and renamed, so a name that can be seen stands for a whole file.
+A file is written under a temporary name, forced to disk and renamed, so a file under its final name is complete.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DELETERS = 8
 
 
 def owner_token(owner: str) -> str:
-    """Return an owner's id as it stands in file names: itself, or its hash where it has characters that may not.
+    """Return an owner's id for use in file names: the id itself, or its hash where some characters are not allowed there.
 
     >>> owner_token("0af3"), len(owner_token("a/b.c"))
     ('0af3', 32)
@@ -50,7 +50,7 @@ class SpoolFile:
 
 
 class Spool:
-    """The folder beside a results file."""
+    """The spool folder of a results file."""
 
     def __init__(self, database: Path) -> None:
         """Name the folder; nothing is created yet."""

@@ -93,7 +93,7 @@ class Store:
         """Store the results of some items; they are durable when this returns.
 
         Raises:
-            InputError: a loglikelihood is no finite number, or columns differ in length.
+            InputError: a loglikelihood is not a finite number, or columns differ in length.
             StoreError: disk full or folder not writable; what was stored before is safe.
         """
         check_shard(shard)
@@ -152,7 +152,7 @@ class Store:
 
         Args:
             sql: one query, or several statements of which the last one's result counts.
-            read: files, and folders with all that is in them, that the query may read beside the results file.
+            read: files, and folders with all that is in them, that the query may read besides the results file.
             as_text: columns of dates, intervals, bytes and other types that JSON and CSV do not have come as text.
 
         Raises:
@@ -203,7 +203,7 @@ class Store:
 
         Where a family's checkpoints were measured on a task by several definitions, the one with the most checkpoints
         is taken and a notice says so; several numbers of shots are an error unless `num_fewshot` or the rule `choose_shots`
-        decides. What is said to `notice` stands in the ladder's notes, too.
+        decides. Whatever is passed to `notice` is kept in the ladder's notes as well.
 
         Raises:
             UsageError: an unknown task or family, or an ambiguity, naming the option that decides.
@@ -258,12 +258,12 @@ class Store:
             return maintenance.describe(connection, self.path, spooled_files=len(files), spooled_bytes=size)
 
     def problems(self) -> list[str]:
-        """Return one sentence per kind of damage (hashes, orphans, NaN, missing items, spool), else nothing."""
+        """Return one sentence per kind of damage (hashes, orphans, NaN, missing items, spool); none where all is well."""
         with overlaid(self.path, self._spool, timeout_s=self._timeout_s) as (connection, unseen):
             return [*maintenance.find_problems(connection), *maintenance.spool_problems(unseen, self._spool.set_aside_files())]
 
     def compact(self) -> tuple[int, int]:
-        """Take in what is spooled and write the file anew without gaps; return its size before and after, in bytes."""
+        """Take in what is spooled and rewrite the file without gaps; return its size before and after, in bytes."""
         check_readable(self.path)
         self.commit()
         return maintenance.compact(self.path, timeout_s=self._timeout_s)

@@ -44,7 +44,7 @@ def cast_to_text(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
 
 
 def _text_type(column: Any) -> str | None:
-    """Return the SQL type that stands for a column's, None where the column may stay as it is."""
+    """Return the SQL type to cast a column to; None where the column may stay as it is."""
     kind = str(column.id)
     if kind in _PLAIN or str(column) == '"NULL"':
         return None

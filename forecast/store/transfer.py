@@ -133,7 +133,7 @@ def read_export(connection: duckdb.DuckDBPyConnection, folder: Path) -> int:
     """Take an export into the attached store, all of it or nothing; return the item results added.
 
     Raises:
-        InputError: the folder is no whole export, or of a newer program.
+        InputError: the folder is not a complete export, or a newer version of this program wrote it.
     """
     connection.execute("BEGIN")
     try:
@@ -149,7 +149,7 @@ def take_export(connection: duckdb.DuckDBPyConnection, folder: Path) -> int:
     """Take an export into the attached store and return the item results added; the caller holds the transaction.
 
     Raises:
-        InputError: the folder is not a whole export, or of a newer program.
+        InputError: the folder is not a complete export, or a newer version of this program wrote it.
     """
     files = _export_files(folder)
     result = ingest(connection, files, "store.main")
@@ -158,7 +158,7 @@ def take_export(connection: duckdb.DuckDBPyConnection, folder: Path) -> int:
         raise InputError(f"{entry.file.path} cannot be read: {entry.reason}", remedy="nothing was imported")
     left = {file.path for file in files} - {file.path for file in result.done}
     if left:
-        raise InputError(f"{min(left)} belongs to no run of the export", remedy="nothing was imported")
+        raise InputError(f"{min(left)} does not belong to any run of the export", remedy="nothing was imported")
     return result.rows
 
 
@@ -180,6 +180,8 @@ def _export_files(folder: Path) -> list[SpoolFile]:
     ]
     if len(files) != count:
         raise InputError(
-            f"{folder} holds {len(files)} files", expected=f"{count}, as its manifest says", remedy="copy it whole"
+            f"{folder} holds {len(files)} files",
+            expected=f"{count}, as its manifest says",
+            remedy="copy the whole folder again",
         )
     return files

@@ -1,4 +1,4 @@
-"""What a member is made of: its parameters counted from the card, and the transformers model built from it."""
+"""A member's architecture: its parameters counted from the card, and the transformers model built from it."""
 
 from __future__ import annotations
 

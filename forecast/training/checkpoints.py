@@ -54,7 +54,7 @@ def find_saved(plan: MemberPlan, folder: Path, step: int) -> Path | None:
     if note.metadata.get("plan_hash") != plan_hash(plan):
         raise CheckpointError(
             f"{path} was trained by another recipe, seed, corpus or tokenizer",
-            expected="one of each per family folder",
+            expected="one recipe, seed, corpus and tokenizer per family folder",
             remedy="name another --output folder or delete this one",
         )
     return path

@@ -15,7 +15,7 @@ _TEXT_COLUMN = "text"
 
 
 def read_documents(path: Path) -> Iterator[str]:
-    """Yield the documents of `path`, empty ones left out; nothing is held but the current one.
+    """Yield the documents of `path`, empty ones left out; only the current one is in memory.
 
     Raises:
         InputError: the file is missing or damaged, is not UTF-8, or (Parquet) has no text column.
@@ -51,7 +51,7 @@ def _read_text(path: Path) -> Iterator[str]:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise InputError(
-                    f"{path}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is no UTF-8",
+                    f"{path}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8",
                     expected="UTF-8 text",
                     remedy="convert the file, e.g. with iconv",
                 ) from error

@@ -1,4 +1,4 @@
-"""What a training says of itself while it runs; small records that also travel between processes."""
+"""What a training run reports while it runs: small records that also travel between processes."""
 
 from __future__ import annotations
 

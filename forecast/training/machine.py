@@ -14,9 +14,9 @@ from forecast.training.settings import TrainingSettings
 _CPU_SHARE = 0.8
 """Share of the free memory that training may plan with; estimates are not exact."""
 _MICRO_BATCH_BYTES_ON_CPU = 1.5e9
-"""On a CPU larger micro-batches gain nothing, and small ones stay near the caches."""
+"""Memory that a micro-batch may take on a CPU: larger ones gain nothing, and small ones stay near the caches."""
 _COMPILE_FROM_FLOPS = 1e17
-"""Compiling costs about a minute; below this a run ends sooner without."""
+"""FLOPs from which a run is compiled: compiling costs about a minute, and a shorter run ends sooner without it."""
 _MATMUL_SIZE = {"cpu": 768, "cuda": 8192}
 
 
@@ -29,11 +29,11 @@ class Machine:
     name: str
     cores: int
     processes: int
-    """Of a torchrun; 1 otherwise."""
+    """Number of processes that torchrun started; 1 without torchrun."""
     free_memory_bytes: float
-    """Of the device."""
+    """Free memory of the device."""
     supports_bfloat16: bool
-    """At speed."""
+    """Whether bfloat16 products run at full speed."""
 
 
 def look_at_machine(device: str = "auto") -> Machine:

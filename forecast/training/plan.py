@@ -47,22 +47,22 @@ class MemberPlan:
     end_token: int
     """Token id that parts documents."""
     seed: int
-    """Of the initial weights and of the data's order."""
+    """Seed of the initial weights and of the data's order."""
     data_hash: str
     """Hash of corpus and tokenizer; empty while they are not read yet."""
     count: ParameterCount
     batch_sequences: int
     """Sequences per optimiser step, over all devices."""
     learning_rate: float
-    """Peak."""
+    """Peak learning rate."""
     branches: tuple[Branch, ...]
     """Budgets, rising; the last one is the whole run."""
     checkpoint_steps: tuple[int, ...]
     """Steps at which a checkpoint is kept, without the branches' ends."""
     flops: float
-    """Training FLOPs of the whole run by the card's convention; decay branches of smaller budgets come on top."""
+    """Training FLOPs of the whole run by the card's convention, without the decay branches of smaller budgets."""
     hardware_flops: float
-    """FLOPs really multiplied, branches included."""
+    """FLOPs actually computed, branches included."""
 
     @property
     def tokens_per_step(self) -> int:

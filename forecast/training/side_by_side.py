@@ -91,7 +91,7 @@ def _train_side_by_side(jobs: Sequence[Job], processes: int, report: Report) -> 
 
 
 def _start(crew: Sequence[BaseProcess]) -> None:
-    """Start the processes deaf to Ctrl-C, which reaches the whole group: the parent decides what it means."""
+    """Start the processes with Ctrl-C ignored: it reaches the whole group, and the parent decides what to do."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
     try:

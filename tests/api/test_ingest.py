@@ -345,7 +345,7 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
     for path, expected in (
         (tmp_path / "missing.json", "no file or folder"),
         (tmp_path / "empty", "holds no lm-eval results"),
-        (tmp_path / "samples_t_2026.jsonl", "has no results_2026.json beside it"),
+        (tmp_path / "samples_t_2026.jsonl", "has no results_2026.json next to it"),
         (tmp_path / "x.txt", "unknown kind"),
     ):
         with pytest.raises(InputError, match=expected):

@@ -138,7 +138,7 @@ def test_values_that_are_no_numbers_are_named_or_refused(tmp_path: Path) -> None
     assert report.observations == 5
     assert report.left_out == (
         "results_1.json: absent: not kept are acc (it is 'N/A')",
-        "results_1.json: filters: not kept are exact_match (the value by flexible-extract is taken, not that by strict-match)",
+        "results_1.json: filters: not kept are exact_match (the value of filter flexible-extract is used instead of strict-match)",
         "results_1.json: null: not kept are acc (it is 'None'); perplexity (it is inf)",
     )
     assert set(report.left_out) <= set(notices)
@@ -162,9 +162,9 @@ def test_samples_that_nothing_speaks_of_are_named(tmp_path: Path) -> None:
     report, _ = run(tmp_path / "r.duckdb", folder)
     assert report.left_out == (
         f"{folder}: 2 JSON files are not lm-eval results and are left out: broken.json, notes.json",
-        f"{folder}: 1 tables are left out, name them to import them: table.csv",
-        f"{folder}: 1 samples files have no results file beside them and are left out: samples_lost_2.jsonl",
-        "samples_other_1.jsonl is left out: results_1.json states no results of its task",
+        f"{folder}: 1 tables are left out; name them to import them: table.csv",
+        f"{folder}: 1 samples files have no results file next to them and are left out: samples_lost_2.jsonl",
+        "samples_other_1.jsonl is left out: results_1.json has no results for its task",
     )
     report.raise_if_partial()
 

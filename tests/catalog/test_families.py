@@ -151,7 +151,7 @@ def test_a_model_may_have_its_own_revisions(write) -> None:
         ("params: 1000000", "params: true", 13, r"field 'models\[0\].params' is True"),
         ("params_non_embedding: 400000", "params_non_embedding: 2000000", 14, "at most params"),
         ("hub: lab/tiny-1m", "hub: lab/tiny/1m", 12, r"field 'models\[0\].hub'"),
-        ("hub: lab/tiny-1m", "hub: lab/tiny-1m\n    hub: lab/x", 13, r"field 'models\[0\].hub' stands twice"),
+        ("hub: lab/tiny-1m", "hub: lab/tiny-1m\n    hub: lab/x", 13, r"field 'models\[0\].hub' occurs twice"),
         ('    source: "https://example.org/tiny"', '    source: "a paper"', 15, "expected a web address"),
         ('    source: "https://example.org/tiny"', "", 10, r"field 'models\[0\]' lacks 'source'"),
         ("  steps: [0, 1, {from: 10, to: 30, every: 10}]\n", "", 5, "both or neither of 'steps' and 'list'"),

@@ -50,7 +50,7 @@ def test_sizes(text: str, expected: list[str]) -> None:
         ("1.4b..70m", "runs downwards.*70m..1.4b"),
         ("170m..180m", "holds no model"),
         ("70m,", "an empty part"),
-        ("small..large", "'small' is no size"),
+        ("small..large", "'small' is neither a size"),
         ("mini", "no size 'mini'"),
     ],
 )

@@ -42,7 +42,7 @@ def test_two_conventions_are_counted_anew_where_that_is_possible() -> None:
     (ladder,) = to_ladders(rows, notice=notices.append)
     assert ladder.flops == pytest.approx([6e17, 1.2e18])
     assert ladder.flops_convention == "6nd-total"
-    assert "counted anew" in notices[0]
+    assert "recomputed" in notices[0]
 
 
 def test_parameters_without_embeddings_serve_where_they_are_all_that_is_known() -> None:

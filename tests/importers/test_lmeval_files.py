@@ -204,7 +204,7 @@ def test_characters_and_bytes_of_any_script_are_counted(tmp_path: Path) -> None:
 DAMAGED_SAMPLES: dict[str, tuple[Callable[[], str | bytes], str]] = {
     "empty": (lambda: "", "is empty"),
     "last line cut off": (lambda: lines(row(0), row(1))[:-30], r"line 2 is not JSON.*may be cut off"),
-    "two answers": (lambda: lines(row(0), row(0, ("-1.0", "-2.0", "-3.0"))), "document 0 has other responses"),
+    "two answers": (lambda: lines(row(0), row(0, ("-1.0", "-2.0", "-3.0"))), "document 0 has different responses"),
     "index is a flag": (lambda: lines(row(True)), "doc_id is True"),
     "index below zero": (lambda: lines(row(-1)), "doc_id is -1"),
     "index beyond integers": (lambda: lines(row(10**12)), "doc_id is 1000000000000"),

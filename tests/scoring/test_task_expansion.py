@@ -92,7 +92,7 @@ def test_an_include_that_cannot_be_read_is_named(included: str, tmp_path: Path) 
     import os
 
     os.mkfifo(tmp_path / "pipe.yaml")
-    with pytest.raises(ForecastError, match=r"there is no file|is included twice|includes 5|cannot be read"):
+    with pytest.raises(ForecastError, match=r"does not exist|is included twice|includes 5|cannot be read"):
         expand(
             tmp_path,
             str(tmp_path / "t.yaml"),

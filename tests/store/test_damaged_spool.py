@@ -81,4 +81,4 @@ def test_results_of_a_run_that_nobody_registered_are_named(two_shards: tuple[Sto
     stranger = shards[0].with_name("shard.stranger.00000000000000000001-00000000.parquet")
     stranger.write_bytes(shards[0].read_bytes())
     (problem,) = store.problems()
-    assert problem == f"1 spooled files of no registered run: {stranger}"
+    assert problem == f"1 spooled files that belong to no registered run: {stranger}"

@@ -163,7 +163,7 @@ def test_a_held_lock_is_named_and_the_spool_survives_it(filled: Store) -> None:
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     holder.stdout.readline()
-    with pytest.raises(StoreError, match=rf"process {holder.pid}.*taken in by the next command"):
+    with pytest.raises(StoreError, match=rf"process {holder.pid}.*the next command adds them"):
         impatient.commit()
     assert len(rows(filled, "item_scores")) == 3 * 60 + 20  # readers see the spooled shard all the same
     holder.communicate("")

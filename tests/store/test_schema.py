@@ -160,14 +160,14 @@ def test_compacting_keeps_everything(filled: Store) -> None:
 
 def test_damage_is_found_and_named(filled: Store) -> None:
     damages = {
-        "no finite numbers": (
+        "are not finite": (
             "UPDATE item_results SET loglikelihoods = ['nan'::DOUBLE, -1, -1, -1] WHERE run_key = 1 AND item_idx = 0"
         ),
         "complete runs that lack items": "DELETE FROM item_results WHERE run_key = 2 AND item_idx = 3",
         "results without a run": (
             "INSERT INTO item_results SELECT 99, item_idx, loglikelihoods, n_tokens, is_greedy FROM item_results LIMIT 1"
         ),
-        "an item's results twice": "INSERT INTO item_results SELECT * FROM item_results WHERE run_key = 3 AND item_idx = 5",
+        "two results for one item": "INSERT INTO item_results SELECT * FROM item_results WHERE run_key = 3 AND item_idx = 5",
         "prompts whose hash is wrong": "UPDATE item_records SET prompt = 'forged' WHERE task_key = 1 AND item_idx = 1",
         "checkpoints whose facts hash is wrong": "UPDATE checkpoint_records SET tokens = 1 WHERE model = 'toy-6'",
         "runs without a checkpoint": "UPDATE run_records SET checkpoint_id = 'gone' WHERE run_key = 4",

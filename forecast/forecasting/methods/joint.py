@@ -45,7 +45,7 @@ class Joint:
     _steps = TwoStep(name="two-step", summary="", metrics=(*TEXT_METRICS, "nll_choice_norm", "loss"))
 
     def missing(self, sample: Sample) -> str | None:
-        """As the two steps."""
+        """Say what is missing, by the rules of the two-step method."""
         return self._steps.missing(sample)
 
     def fit(self, sample: Sample) -> Fitted:

@@ -41,7 +41,7 @@ class _FittedLadder:
     replicates: int
 
     def nll(self, points: Points) -> FloatArray:
-        """(B, K): the same in every replicate, for the recipe has no bootstrap."""
+        """(B, K) values, the same in every replicate because the recipe has no bootstrap."""
         known = np.isfinite(points.log_params) & np.isfinite(points.log_tokens)
         values = np.full(points.log_flops.size, np.nan)
         if known.any():

@@ -56,7 +56,7 @@ class TwoStep:
     """Law of step 2 by name."""
 
     def metric_of(self, sample: Sample) -> str | None:
-        """Return the metric among those that most rows have, of equals the sample's own, else the first.
+        """Return the metric that most rows have; among equals the sample's own, or failing that the first.
 
         None when three rows have none.
         """
@@ -75,7 +75,7 @@ class TwoStep:
         return None
 
     def laws_for(self, sample: Sample) -> list[str]:
-        """Return the laws of step 1 that the sample can carry."""
+        """Return the laws of step 1 that this sample suffices for."""
         by_size = sample.lacks_params_tokens() is None
         return [name for name in self.first if by_size or len(get_law(name).inputs) == 1]
 
