@@ -203,7 +203,7 @@ def _settle_quantization(quantize: str | None, backend: str) -> Quantization | N
         return None
     if backend != "native":
         raise UsageError(
-            f"--quantize {quantize} with --backend {backend}",
+            f"`quantize=` {quantize} with `backend=` {backend}",
             expected="one of them",
             remedy="put the backend's own quantisation into its arguments",
         )

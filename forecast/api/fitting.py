@@ -177,7 +177,9 @@ def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: 
         notice(f"{dropped} of {len(data)} rows lack one of {', '.join(needed)}, or are untrained, and are left out")
     data = data.take(np.flatnonzero(complete).tolist())
     if not len(data):
-        raise FitError(f"no row of {data.source} has all of {', '.join(needed)}", remedy="name other columns with --x and --y")
+        raise FitError(
+            f"no row of {data.source} has all of {', '.join(needed)}", remedy="name other columns with `x=` and `y=`"
+        )
     _check_scales(law, data, x_columns)
     check_used(data.columns, data.runs, {column: name for name, column in x_columns.items()} | {y_column: y_column})
     items = data.columns.get("n_items")
@@ -219,7 +221,7 @@ def _space(text: str | None) -> Space | None:
 def _sigma(data: Measurements, y_column: str, law: Law, request: FitRequest) -> FloatArray:
     errors = data.column(f"{y_column}_sem")
     if not np.all(np.isfinite(errors) & (errors > 0)):
-        raise FitError(f"some rows have no standard error of {y_column}", remedy="leave out --use-sem")
+        raise FitError(f"some rows have no standard error of {y_column}", remedy="leave out `use_sem=`")
     return errors / data.column(y_column) if (_space(request.space) or law.space) is Space.LOG else errors
 
 

@@ -120,8 +120,8 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
     _check(request)
     if source is None and (selection != Selection() or metric is not None or request.next_budget is not None):
         raise UsageError(
-            "runs are chosen (--family, --task, --where, --metric or --next-budget), and none are given",
-            remedy="name them with --table or --db",
+            "runs are chosen (`family=`, `task=`, `where=`, `metric=` or `next_budget=`), and none are given",
+            remedy="name them with `table=` or `db=`",
         )
     warnings: list[str] = []
     frontier = published_frontier(f"{_printed_of('chinchilla').source} (printed constants)", _printed())
@@ -173,7 +173,7 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
 def _check(request: PlanRequest) -> None:
     check_scale("", flops=request.target_flops)
     if request.target_flops < _LEAST_TARGET:
-        raise UsageError(f"--flops is {request.target_flops:g}", expected=f"at least {_LEAST_TARGET:g}")
+        raise UsageError(f"`target_flops=` is {request.target_flops:g}", expected=f"at least {_LEAST_TARGET:g}")
     if not 0 < request.fraction <= 1:
         raise UsageError(f"fraction is {request.fraction:g}", expected="a number above 0 and at most 1, such as 0.01")
     if not 2 <= request.rungs <= 50:
@@ -333,7 +333,7 @@ def choose_next_run(runs: TrainingRuns, frontier: Frontier, target_flops: float,
     if budget < low:
         raise FitError(
             f"{budget:.3g} FLOPs remain in the budget after the runs already made, less than their cheapest ({low:.3g})",
-            remedy="raise --fraction, or say with --next-budget what the next run may cost",
+            remedy="raise `fraction=`, or say with `next_budget=` what the next run may cost",
         )
     candidates = candidate_runs(low, budget, k)
     target = np.array([frontier.params(target_flops), target_flops / (k * frontier.params(target_flops))])

@@ -216,9 +216,9 @@ def predict(
     """
     progress = progress or SilentProgress()
     if holdout is None and not targets:
-        raise UsageError("nothing to forecast", expected="--flops, --params with --tokens, --holdout MODEL or --targets FILE")
+        raise UsageError("nothing to forecast", expected="`flops=`, `params=` with `tokens=`, `holdout=` or `targets=`")
     if fit_max_flops is not None:
-        check_scale("--fit-max-flops", flops=fit_max_flops)
+        check_scale("`fit_max_flops=`", flops=fit_max_flops)
     check_question(targets, method=method, level=level, recipe_shift=recipe_shift)
     wanted = Wanted(tasks=tasks, family=family, num_fewshot=num_fewshot, chance=chance)
     ladders, siblings = load_with_siblings(source, wanted, progress=progress)
@@ -252,7 +252,7 @@ def check_saving(db: Path) -> None:
     folder = db.absolute().parent
     for path in (folder, db) if db.exists() else (folder,):
         if not os.access(path, os.W_OK):
-            raise StoreError(f"{path} cannot be written", expected="a results file of your own", remedy="choose another --db")
+            raise StoreError(f"{path} cannot be written", expected="a results file of your own", remedy="choose another `db=`")
     if db.exists():
         next(Store(db).query("SELECT 1"), None)
 

@@ -73,11 +73,11 @@ def write_report(
     progress = progress or SilentProgress()
     if not db.is_file():
         raise InputError(
-            f"there is no {db}", expected="a results file", remedy="run `forecast eval` first, or name it with --db"
+            f"there is no {db}", expected="a results file", remedy="run `forecast eval` first, or name it with `db=`"
         )
     check_question([], method="auto", level=level)
     for amount in flops:
-        check_scale("--flops", flops=amount)
+        check_scale("`flops=`", flops=amount)
     wanted = Wanted(tasks=tasks, num_fewshot=num_fewshot, chance=chance)
     store = Store(db)
     ladders = _read(store, wanted, families, progress)
@@ -103,7 +103,7 @@ def write_report(
         with replacing(out) as partial:
             partial.write_text(render_page(content), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror}", remedy="name another file with --out") from error
+        raise InputError(f"{out} cannot be written: {error.strerror}", remedy="name another file with `out=`") from error
     return len(sections)
 
 

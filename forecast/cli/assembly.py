@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from forecast.cli import commands
+from forecast.cli.flags import remember_options
 from forecast.core.errors import InputError, UsageError
 
 ORDER = (
@@ -91,6 +92,7 @@ def _checked(own: Callable[..., Any] | None) -> Callable[..., Any]:
 
     def check(ctx: Any, parameter: Any, value: Any) -> Any:
         option = parameter.opts[0]
+        remember_options(name for entry in ctx.command.params for name in entry.opts)
         for entry in value if isinstance(value, list | tuple) else (value,):
             if isinstance(entry, int) and abs(entry) > _LARGEST:
                 raise UsageError(f"{option} is {entry}", expected=f"a whole number of at most 64 bits, up to {_LARGEST}")

@@ -90,7 +90,7 @@ class CheckpointScorer:
             score_through_backend(backend, missing, self._store, self._progress, name=name)
             return
         if folder is None:
-            raise UsageError("a checkpoint without files", expected="--backend lm-eval:NAME,ARGS beside it")
+            raise UsageError("a checkpoint without files", expected="`backend=` lm-eval:NAME,ARGS beside it")
         loaded = self._sweep.open(folder, trust_remote_code=trusted)
         if loaded.unused:
             shown = ", ".join(loaded.unused[:_NAMED_TENSORS]) + (", ..." if len(loaded.unused) > _NAMED_TENSORS else "")

@@ -62,13 +62,11 @@ def select(
         InputError: a folder that is missing, or a malformed card, note or table.
     """
     if family is None and not models and table is None:
-        raise UsageError(
-            "no checkpoint named", expected="--family NAME, --model PATH_OR_HUB_ID[@REVISION] or --checkpoints-table FILE"
-        )
+        raise UsageError("no checkpoint named", expected="`family=` NAME, `models=` PATH_OR_HUB_ID[@REVISION] or `table=` FILE")
     if family_name and not models:
-        raise UsageError("--family-name names the family of --model", expected="--model beside it")
+        raise UsageError("`family_name=` names the family of `models=`", expected="`models=` beside it")
     if family is None and (sizes or subset or revisions != "final"):
-        raise UsageError("--sizes, --revisions and --subset choose within a family", expected="--family NAME beside them")
+        raise UsageError("`sizes=`, `revisions=` and `subset=` choose within a family", expected="`family=` NAME beside them")
     requests = [] if family is None else _select_family(load_family(family), sizes, revisions, subset, checkpoints)
     listed = [] if table is None else read_checkpoints(table)
     alone = family is None and not listed and len(models) == 1
@@ -76,7 +74,7 @@ def select(
     overrides = {"params": _as_list(params), "tokens": _as_list(tokens), "flops": _as_list(flops)}
     if any(overrides.values()):
         if family is not None and not named and len(requests) != 1:
-            given = ", ".join(f"--{name}" for name, values in overrides.items() if values)
+            given = ", ".join(f"`{name}=`" for name, values in overrides.items() if values)
             raise UsageError(f"{given} for {len(requests)} checkpoints of family '{family}'", expected="one checkpoint of it")
         if named:
             named = _override(named, overrides, flops_convention)
@@ -110,9 +108,9 @@ def _override(
     for name, values in numbers.items():
         if values and len(values) != len(requests):
             raise UsageError(
-                f"--{name} with {len(values)} numbers for {len(requests)} checkpoints",
-                expected="one for each --model, in their order",
-                remedy="e.g. --tokens 1e9,2e9 with two models, or a --checkpoints-table",
+                f"`{name}=` with {len(values)} numbers for {len(requests)} checkpoints",
+                expected="one for each `models=`, in their order",
+                remedy="e.g. `tokens=` 1e9,2e9 with two models, or a `table=`",
             )
     overridden = []
     for index, request in enumerate(requests):
@@ -144,7 +142,7 @@ def _select_family(card: FamilyCard, sizes: str, revisions: str, subset: str, ch
         parts = list(dict.fromkeys(model.subset for model in card.models if model.subset))
         candidates = tuple(model for model in card.models if model.subset.lower() == subset.lower())
         if not candidates:
-            remedy = nearest(subset, parts, kind="subset") if parts else "leave --subset out"
+            remedy = nearest(subset, parts, kind="subset") if parts else "leave `subset=` out"
             raise UsageError(f"family '{card.name}' has no subset '{subset}'", remedy=remedy)
     chosen = choose_models(candidates, sizes, family=card.name)
     return [request_of(card, model, entry) for model in chosen for entry in choose_revisions(model, revisions)]
@@ -156,7 +154,7 @@ def _select_in_house(card: FamilyCard, sizes: str, revisions: str, checkpoints: 
         raise UsageError(
             f"family '{card.name}' has no trained checkpoint under {checkpoints}",
             expected="folders with a forecast.json",
-            remedy=f"run 'forecast train {card.name}' first, or name its folder with --checkpoints",
+            remedy=f"run 'forecast train {card.name}' first, or name its folder with `checkpoints=`",
         )
     notes = {str(entry.path): entry.note for entry in found}
     chosen = choose_models(as_models(found, family=card.name), sizes, family=card.name)

@@ -60,7 +60,7 @@ def find_emergence(
     sample = prepare(ladder, metric=name).sample
     if not np.isfinite(sample.chance):
         raise NotForecastableError(
-            f"the chance level of {ladder.task} is unknown", remedy="state it with --chance, or in a column `chance`"
+            f"the chance level of {ladder.task} is unknown", remedy="state it with `chance=`, or in a column `chance`"
         )
     rng = np.random.default_rng(seed)
     replicates = resample(sample, REPLICATES, rng)

@@ -164,7 +164,7 @@ def _doubts(sample: Sample, predictive: Predictive, ends: np.ndarray[tuple[int],
                 f" {100 * naive:.1f} points)."
             )
     if not np.isfinite(sample.chance):
-        doubts.append("The chance level is not known, so these runs may all be guessing; state it with --chance.")
+        doubts.append("The chance level is not known, so these runs may all be guessing; state it with `chance=`.")
     else:
         top = float(values[np.argmax(compute)])
         if top < sample.chance + 0.1 * (1 - sample.chance) and float(predictive.point[index]) > top + 0.1:

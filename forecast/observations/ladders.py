@@ -43,7 +43,7 @@ class Wanted:
         """Check what can be checked before anything is read."""
         check_chance(self.chance)
         if self.chance is not None and self.tasks is None:
-            raise UsageError("--chance without a task", expected="the tasks that have this chance level, in --task")
+            raise UsageError("`chance=` without a task", expected="the tasks that have this chance level, in `task=`")
 
 
 def load_ladders(source: Path, wanted: Wanted, *, with_items: bool = False, progress: Progress | None = None) -> list[Ladder]:
@@ -108,7 +108,7 @@ def _choose(source: Path, ladders: Sequence[Ladder], stored: Collection[str], wa
     if len(families) > 1:
         raise UsageError(
             f"{source} holds {len(families)} families on these tasks ({', '.join(families[:6])})",
-            remedy="name one with --family",
+            remedy="name one with `family=`",
         )
     chosen = _one_definition_each(ladders, shots)
     lacking = [name for name in shots if name not in chosen]
@@ -264,7 +264,7 @@ def _undecided(stored: Sequence[tuple[str, int | None]], own: Mapping[str, Ladde
         return ()
     return (
         f"Left out: {count} other tasks of the family, measured with several numbers of shots, do not help to scale the"
-        " interval (--num-fewshot decides).",
+        " interval (`num_fewshot=` decides).",
     )
 
 

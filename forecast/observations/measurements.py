@@ -173,7 +173,7 @@ def _one_task(rows: list[ObservationRow], selection: Selection, notice: Notice) 
         raise InputError(
             f"{family} on {task}: FLOPs of {len(conventions)} conventions ({', '.join(sorted(map(str, conventions)))})",
             expected="one convention: numbers of two cannot be compared",
-            remedy="keep one with --where flops_convention=NAME",
+            remedy="keep one with `where=` flops_convention=NAME",
         )
     ladder, order = build_ladder(rows, notice=notice)
     return ladder, [rows[index] for index in order]
@@ -205,7 +205,7 @@ def _matches(row: ObservationRow, name: str, value: str, source: Path) -> bool:
     elif name in row.metrics:
         found = row.metrics[name]
     else:
-        raise UsageError(f"{source} has no column '{name}'", expected="a column of the table in --where")
+        raise UsageError(f"{source} has no column '{name}'", expected="a column of the table in `where=`")
     number, wanted = as_number(found), as_number(value)
     if number is not None and wanted is not None:
         return number == wanted
@@ -217,7 +217,7 @@ def _from_store(source: Path, selection: Selection, notice: Notice) -> Measureme
 
     if selection.where:
         raise UsageError(
-            "--where filters tables, not results files", remedy="use --task, --family, or export with forecast sql"
+            "`where=` filters tables, not results files", remedy="use `task=`, `family=`, or export with forecast sql"
         )
     store = Store(source)
     families = [selection.family] if selection.family else None
@@ -237,7 +237,7 @@ def _from_store(source: Path, selection: Selection, notice: Notice) -> Measureme
         raise UsageError(
             f"{family} has no results on {', '.join(lacking[:4])} with {selection.num_fewshot} shots",
             expected=f"all {len(members)} stored tasks of '{selection.task}'",
-            remedy="choose --num-fewshot, or name single tasks",
+            remedy="choose `num_fewshot=`, or name single tasks",
         )
     ladder = union_of(selection.task or members[0], [by_task[name] for name in members], notice)
     return _finish(source, ladder, _ladder_columns(ladder), members, selection, notice)
@@ -253,7 +253,7 @@ def _from_plain(source: Path, names: Sequence[str], rows: Sequence[Sequence[str]
             row for row in rows if row[index[name]] == value or (wanted is not None and as_number(row[index[name]]) == wanted)
         ]
     if not rows:
-        raise UsageError(f"no row of {source} is left by --where")
+        raise UsageError(f"no row of {source} is left by `where=`")
     columns = {}
     for name, position in index.items():
         numbers = [as_number(row[position]) for row in rows]

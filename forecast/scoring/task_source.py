@@ -23,7 +23,7 @@ def read_task_names(text: str) -> list[str]:
     """
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if text and not names:
-        raise UsageError(f"--tasks {text!r} names no task", expected="names of tasks, groups or tags, comma-separated")
+        raise UsageError(f"`tasks=` {text!r} names no task", expected="names of tasks, groups or tags, comma-separated")
     return names
 
 
@@ -40,7 +40,7 @@ def find_tasks(
         UsageError: a name is unknown (the nearest ones are shown), or a task is asked for with two sets of settings.
         InputError: a folder is missing, or a definition cannot be read.
     """
-    for folder, option in ((include_path, "--include-path"), (data_dir, "--data-dir")):
+    for folder, option in ((include_path, "`include_path=`"), (data_dir, "`data_dir=`")):
         if folder is not None and not folder.is_dir():
             raise InputError(f"{option} {folder} is not a folder", expected="an existing folder")
     if not names:
@@ -52,7 +52,7 @@ def find_tasks(
     index = {**stock_index(), **own}
     _refuse_unknown(names, index, broken)
     for text in broken:
-        on_notice(f"left out of --include-path: {text}")
+        on_notice(f"left out of `include_path=`: {text}")
     return expand_tasks(names, index)
 
 
@@ -62,14 +62,14 @@ def _refuse_unknown(names: Sequence[str], index: TaskIndex, broken: Sequence[str
             continue
         if broken:
             raise InputError(
-                f"task '{name}' is in no readable file of --include-path: {'; '.join(broken[:3])}",
+                f"task '{name}' is in no readable file of `include_path=`: {'; '.join(broken[:3])}",
                 expected="YAML task definitions",
                 remedy="repair the file, or move it away if the task is not meant to be there",
             )
         near = _nearest(name, index)
         raise UsageError(
             f"unknown task '{name if len(name) <= 100 else name[:99] + '…'}'",
-            expected="a task, group or tag of lm-eval or of --include-path",
+            expected="a task, group or tag of lm-eval or of `include_path=`",
             remedy=f"nearest: {', '.join(near)}" if near else "see `forecast tasks`",
         )
 

@@ -157,7 +157,7 @@ def _with_shots(entries: list[StoredObservation], question: LadderQuery, say: No
         raise UsageError(
             f"{row.task} of {row.family} is stored with {', '.join(str(count) for count in sorted(shots, key=str))} shots",
             expected="one number of examples in the prompt",
-            remedy="choose it with --num-fewshot",
+            remedy="choose it with `num_fewshot=`",
         )
     if shots:
         return [entry for entry in entries if entry.row.num_fewshot is not None]

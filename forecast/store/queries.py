@@ -118,7 +118,7 @@ def _check_reading(connection: duckdb.DuckDBPyConnection, statement: duckdb.Stat
         raise UsageError(
             f"{kind} changes something, and queries are read-only",
             expected="SELECT, FROM, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN",
-            remedy="pass --write to change the results file",
+            remedy="pass `write=` to change the results file",
         )
 
 
@@ -215,7 +215,7 @@ def explain_query(connection: duckdb.DuckDBPyConnection, path: Path, error: duck
     message = " ".join(" ".join(lines).split())
     if _SEALED.search(text):
         return UsageError(
-            message, expected="no file but the results", remedy="name what else the query may read with --read PATH"
+            message, expected="no file but the results", remedy="name what else the query may read with `read=` PATH"
         )
     if _LOCKED.search(text):
         return UsageError(message, expected="a setting of how answers look")

@@ -97,17 +97,17 @@ def test_numbers_belong_to_the_models_in_their_order(folders: list[Path]) -> Non
     [{"tokens": [10**9]}, {"params": 10**6}, {"flops": [1e15, 1e16, 1e17, 1e18]}, {"tokens": [1, 2, 0]}, {"flops": [1e15] * 2}],
 )
 def test_a_number_too_few_or_too_many_is_refused(options: dict[str, object], folders: list[Path]) -> None:
-    with pytest.raises(UsageError, match=r"one for each --model, in their order|above 0"):
+    with pytest.raises(UsageError, match=r"one for each `models=`, in their order|above 0"):
         select(models=[str(folder) for folder in folders], **options)  # type: ignore[arg-type]
 
 
 def test_numbers_for_a_family_are_for_its_one_checkpoint() -> None:
     [request] = select(family="pythia", sizes="70m", tokens=10**9)
     assert request.tokens == 10**9
-    with pytest.raises(ForecastError, match="--tokens"):
+    with pytest.raises(ForecastError, match="`tokens=`"):
         select(family="pythia", sizes="70m..410m", tokens=10**9)
 
 
 def test_a_family_name_needs_a_model() -> None:
-    with pytest.raises(UsageError, match="--family-name"):
+    with pytest.raises(UsageError, match="`family_name=`"):
         select(family="pythia", family_name="mine")

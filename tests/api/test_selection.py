@@ -98,7 +98,7 @@ def test_folders(tmp_path: Path) -> None:
     (one / "config.json").write_text("{}")
     (request,) = select(models=[str(one)])
     assert (request.source, request.revision) == (str(one), "")
-    with pytest.raises(InputError, match=r"holds 1.*--model"):
+    with pytest.raises(InputError, match=r"holds 1.*`models=`"):
         select(models=[str(tmp_path)])
     with pytest.raises(InputError, match="is a file"):
         select(models=[str(one / "config.json")])

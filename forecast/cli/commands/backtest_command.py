@@ -18,7 +18,6 @@ from forecast.cli.options import (
     split_names,
 )
 from forecast.cli.outputs import check_figure
-from forecast.core.forecasts import measures_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -78,6 +77,8 @@ def backtest(
 
 def _measures(report: BacktestReport) -> list[str]:
     """What was forecast on each task."""
+    from forecast.core.forecasts import measures_text
+
     first = {record.task: record for record in reversed(report.records)}
     return [
         f"{task}: {record.metric}, {measures_text(record.num_fewshot, record.chance)}" for task, record in sorted(first.items())
