@@ -67,6 +67,11 @@ class Comparison:
     verdict: str
     warnings: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        """The gain with its interval and the verdict, in one line."""
+        gain = f"{self.gain.ratio:.3g} times the compute of {self.family_a} ({self.gain.lo:.3g} to {self.gain.hi:.3g})"
+        return f"<Comparison on {self.task}, {self.metric}: {self.family_b} needs {gain}; {self.verdict}>"
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Pair:

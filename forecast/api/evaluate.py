@@ -59,6 +59,16 @@ class EvaluationReport:
     missing: tuple[str, ...] = ()
     """What a forecast from these results will lack, and how to give it; one sentence each."""
 
+    def __repr__(self) -> str:
+        """How much was scored and what failed, in one line."""
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"<EvaluationReport: {len(self.rows)} rows{failed}>"
+
+    def check(self) -> EvaluationReport:
+        """Raise what went wrong, as `raise_failures` does; return the report where nothing did."""
+        self.raise_failures()
+        return self
+
     def raise_failures(self) -> None:
         """Raise what went wrong, if anything did.
 
@@ -78,13 +88,13 @@ def evaluate(
     requests: Sequence[CheckpointRequest],
     *,
     tasks: Sequence[str] | str,
-    db: Path,
-    text_files: Sequence[Path] = (),
+    db: str | Path,
+    text_files: Sequence[str | Path] = (),
     num_fewshot: int | None = None,
     limit: int | None = None,
-    include_path: Path | None = None,
+    include_path: str | Path | None = None,
     trust_task_code: bool = False,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     dtype: str = "auto",
     device: str = "auto",
     token_budget: int | None = None,
@@ -130,6 +140,9 @@ def evaluate(
         UsageError: an unknown task, device or data type, a definition that is not trusted, or nothing to do.
         InputError: a task's data is missing or malformed.
     """
+    db, texts_given = Path(db), [Path(file) for file in text_files]
+    include_path = None if include_path is None else Path(include_path)
+    data_dir = None if data_dir is None else Path(data_dir)
     names = read_task_names(tasks if isinstance(tasks, str) else ",".join(tasks))
     if not requests or not (names or text_files):
         raise UsageError(
@@ -137,7 +150,7 @@ def evaluate(
             expected="at least one of each",
         )
     progress = progress or SilentProgress()
-    texts = render_text_files(text_files, limit=limit, on_notice=progress.notice)
+    texts = render_text_files(texts_given, limit=limit, on_notice=progress.notice)
     definitions = find_tasks(names, include_path=include_path, data_dir=data_dir, on_notice=progress.notice)
     # What loads models takes seconds to import: a wrong name is refused before that.
     from forecast.evaluation.records import ScoringSettings

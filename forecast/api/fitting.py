@@ -120,6 +120,15 @@ class FitReport:
     extra: Mapping[str, float]
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Law, status and constants, in one line."""
+        known = ((entry.name, entry.value, entry.standard_error) for entry in self.constants)
+        values = ", ".join(
+            f"{name} not identified" if value is None or error is None else f"{name} = {value:.4g} ± {error:.2g}"
+            for name, value, error in known
+        )
+        return f"<FitReport {self.law} of {self.y} ({self.n_rows} rows, {self.status}): {values}>"
+
 
 def parse_loss(text: str, law: Law, n_items: FloatArray | None) -> Loss:
     """Return the loss called `name` or `name:delta`.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from forecast.laws.envelope import Envelope, envelope_frontier
 from forecast.laws.isoflop import Parabola, isoflop_frontier
 from forecast.laws.optimal import Frontier, TrainingRuns, parametric_frontier, published_frontier
 from forecast.observations.measurements import Measurements, Notice, Selection, load_measurements
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 APPROACHES = ("1", "2", "3", "llama3")
 _LOSSES = ("loss", "bits_per_byte", "nll_per_byte", "nll_per_char", "nll_per_token", "nll_choice_norm")
@@ -71,6 +75,36 @@ class OptimalReport:
     allocations: tuple[Allocation, ...]
     failures: tuple[str, ...]
     """Approaches that these measurements do not allow, and why."""
+    drawing: OptimalDrawing | None = field(default=None, repr=False, metadata={"plain": False})
+    """Curves to draw; None where printed constants alone were used."""
+
+    def __repr__(self) -> str:
+        """Whose runs, and the first allocation, in one line."""
+        first = self.allocations[0]
+        found = f"{first.flops:.3g} FLOPs: {first.params:.3g} parameters, {first.tokens:.3g} tokens ({first.approach})"
+        more = f" and {len(self.allocations) - 1} more" if len(self.allocations) > 1 else ""
+        return f"<OptimalReport {self.family or 'printed constants'}: {found}{more}>"
+
+    def plot(self) -> Figure:
+        """Return parabolas, envelope and contours as a matplotlib Figure.
+
+        Raises:
+            UsageError: printed constants alone were used: there are no runs to draw.
+        """
+        from forecast.report.optimal_figure import optimal_figure
+
+        drawing = self.drawing
+        if drawing is None or drawing.runs is None:
+            raise UsageError("there are no runs to draw with printed constants", remedy="name a source of runs")
+        return optimal_figure(
+            runs=drawing.runs,
+            metric=drawing.metric,
+            envelope=drawing.envelope,
+            parabolas=drawing.parabolas,
+            fit=drawing.fit,
+            frontiers=drawing.frontiers,
+            budgets=list(dict.fromkeys(entry.flops for entry in self.allocations)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,7 +180,7 @@ def find_optimum(
             allocations=tuple(allocations),
             failures=(),
         )
-        return report, nothing
+        return replace(report, drawing=nothing), nothing
     data = load_measurements(source, replace(selection, finals_only=False), notice=notice)
     finals = load_measurements(source, replace(selection, finals_only=True), notice=lambda _text: None)
     every, name, kind, used = training_runs(data, metric, convention)
@@ -170,7 +204,8 @@ def find_optimum(
         ),
         failures=tuple(failures),
     )
-    return report, replace(drawing, metric=name)
+    drawing = replace(drawing, metric=name)
+    return replace(report, drawing=drawing), drawing
 
 
 def _check(budgets: Sequence[float], approaches: Sequence[str], level: float) -> None:

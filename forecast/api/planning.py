@@ -92,6 +92,11 @@ class Plan:
     next_run: NextRun | None
     warnings: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        """Target and ladder, in one line."""
+        target = f"{self.target_flops:.3g} FLOPs ({self.target_params:.3g} parameters, {self.target_tokens:.3g} tokens)"
+        return f"<Plan for {target}: {len(self.rungs)} rungs, {self.ladder_flops:.3g} FLOPs>"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRequest:

@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from forecast.core.errors import InputError, NotForecastableError, StoreError, UsageError
 from forecast.core.forecasts import Forecast, Target
+from forecast.core.names import read_names
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.scale import check_scale
@@ -20,6 +22,9 @@ from forecast.forecasting.preparation import choose_metric
 from forecast.forecasting.provenance import code_version, data_hash
 from forecast.observations.ladders import Wanted, load_with_siblings, require
 from forecast.observations.questions import Question, Window, window_of, windows_beside
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,16 @@ class Prediction:
     held_out: Ladder | None
     siblings: Sequence[Ladder] = ()
     """Other tasks of the family whose back-tests helped to scale the interval."""
+
+    def __repr__(self) -> str:
+        """The forecast, in one line."""
+        return f"<Prediction {self.forecast!r}>"
+
+    def plot(self) -> Figure:
+        """Return the forecast as a matplotlib Figure: one panel per step, and compute to accuracy."""
+        from forecast.report.forecast_figure import forecast_figure
+
+        return forecast_figure(self.fitted, self.forecast, held_out=self.held_out)
 
 
 def predict_ladders(
@@ -174,9 +189,9 @@ def predict_ladder(
 
 
 def predict(
-    source: Path,
+    source: str | Path,
     *,
-    tasks: Sequence[str] | None,
+    tasks: str | Sequence[str] | None = None,
     family: str | None = None,
     targets: Sequence[Target] = (),
     holdout: str | None = None,
@@ -195,7 +210,7 @@ def predict(
 
     Args:
         source: results file (DuckDB) or table of observations (CSV, Parquet).
-        tasks: benchmarks; None takes all.
+        tasks: benchmarks, as a list or separated by commas; None takes all.
         family: may be None when the source holds one family only.
         targets: models to forecast.
         holdout: a stored run to forecast from all others; its rows are never fitted.
@@ -220,7 +235,8 @@ def predict(
     if fit_max_flops is not None:
         check_scale("`fit_max_flops=`", flops=fit_max_flops)
     check_question(targets, method=method, level=level, recipe_shift=recipe_shift)
-    wanted = Wanted(tasks=tasks, family=family, num_fewshot=num_fewshot, chance=chance)
+    source = Path(source)
+    wanted = Wanted(tasks=read_names("tasks", tasks), family=family, num_fewshot=num_fewshot, chance=chance)
     ladders, siblings = load_with_siblings(source, wanted, progress=progress)
     if holdout is not None:
         require("model", [holdout], {name for ladder in ladders for name in ladder.model})
@@ -293,7 +309,7 @@ def stored_forecasts(db: Path) -> list[dict[str, object]]:
     return rows
 
 
-def read_targets(path: Path) -> list[Target]:
+def read_targets(path: str | Path) -> list[Target]:
     """Read a CSV with the columns name, params, tokens, flops; numbers that are unknown are left empty.
 
     Raises:
@@ -301,6 +317,7 @@ def read_targets(path: Path) -> list[Target]:
     """
     import csv
 
+    path = Path(path)
     try:
         text = read_user_text(path, expected="a CSV with columns name, params, tokens, flops")
         rows = list(csv.DictReader(text.splitlines(keepends=True)))

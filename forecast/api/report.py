@@ -15,6 +15,7 @@ from forecast.api.predict import Prediction, predict_ladders
 from forecast.core.errors import ForecastError, InputError, NotForecastableError
 from forecast.core.forecasts import Forecast, Target
 from forecast.core.metrics import ACCURACY_METRICS
+from forecast.core.names import read_names
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.scale import check_scale
@@ -39,11 +40,11 @@ _PROVENANCE = """
 
 
 def write_report(
-    db: Path,
-    out: Path,
+    db: str | Path,
+    out: str | Path,
     *,
-    tasks: Sequence[str] | None = None,
-    families: Sequence[str] | None = None,
+    tasks: str | Sequence[str] | None = None,
+    families: str | Sequence[str] | None = None,
     num_fewshot: int | None = None,
     chance: float | None = None,
     flops: Sequence[float] = (),
@@ -71,6 +72,7 @@ def write_report(
         NotForecastableError: nothing is stored that has an accuracy.
     """
     progress = progress or SilentProgress()
+    db, out, tasks, families = Path(db), Path(out), read_names("tasks", tasks), read_names("families", families)
     if not db.is_file():
         raise InputError(
             f"there is no {db}", expected="a results file", remedy="run `forecast eval` first, or name it with `db=`"

@@ -26,18 +26,18 @@ DEFAULT_CHECKPOINTS = Path("checkpoints")
 def select(
     *,
     family: str | None = None,
-    models: Sequence[str] = (),
+    models: str | Sequence[str | Path] = (),
     sizes: str = "",
     revisions: str = "final",
     subset: str = "",
-    checkpoints: Path = DEFAULT_CHECKPOINTS,
+    checkpoints: str | Path = DEFAULT_CHECKPOINTS,
     params: int | Sequence[int] | None = None,
     tokens: int | Sequence[int] | None = None,
     flops: float | Sequence[float] | None = None,
     flops_convention: str | None = None,
     keep_missing: bool = False,
     family_name: str = "",
-    table: Path | None = None,
+    table: str | Path | None = None,
 ) -> list[CheckpointRequest]:
     """Return the checkpoints meant, each once, smallest model first and its revisions in the order of training.
 
@@ -61,16 +61,18 @@ def select(
         UsageError: an unknown name, nothing named at all, or not one number for each checkpoint.
         InputError: a folder that is missing, or a malformed card, note or table.
     """
-    if family is None and not models and table is None:
+    texts = [models] if isinstance(models, str) else [str(model) for model in models]
+    checkpoints, table = Path(checkpoints), None if table is None else Path(table)
+    if family is None and not texts and table is None:
         raise UsageError("no checkpoint named", expected="`family=` NAME, `models=` PATH_OR_HUB_ID[@REVISION] or `table=` FILE")
-    if family_name and not models:
+    if family_name and not texts:
         raise UsageError("`family_name=` names the family of `models=`", expected="`models=` beside it")
     if family is None and (sizes or subset or revisions != "final"):
         raise UsageError("`sizes=`, `revisions=` and `subset=` choose within a family", expected="`family=` NAME beside them")
     requests = [] if family is None else _select_family(load_family(family), sizes, revisions, subset, checkpoints)
     listed = [] if table is None else read_checkpoints(table)
-    alone = family is None and not listed and len(models) == 1
-    named = [_read_model(text, family_name, keep_missing=keep_missing and not alone) for text in models]
+    alone = family is None and not listed and len(texts) == 1
+    named = [_read_model(text, family_name, keep_missing=keep_missing and not alone) for text in texts]
     overrides = {"params": _as_list(params), "tokens": _as_list(tokens), "flops": _as_list(flops)}
     if any(overrides.values()):
         if family is not None and not named and len(requests) != 1:

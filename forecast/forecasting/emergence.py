@@ -44,6 +44,10 @@ class Emergence:
     """True: a smooth metric improves steadily while accuracy stays at chance. None: cannot be said."""
     sentence: str
 
+    def __repr__(self) -> str:
+        """The finding, in one line."""
+        return f"<Emergence: {self.sentence}>"
+
 
 def find_emergence(
     ladder: Ladder, *, margin: float = 0.05, level: float = 0.9, seed: int = 0, metric: str | None = None

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from forecast.api.fitting import FitRequest, fit_law, parse_loss
-from forecast.api.options import parse_assignments, parse_fixed, parse_soft
 from forecast.cli.app import build_app
+from forecast.cli.assignments import parse_assignments, parse_fixed, parse_soft
 from forecast.core.errors import ForecastError, InputError, UsageError
 from forecast.laws import get_law
 from forecast.observations.measurements import Selection, load_measurements
@@ -187,7 +187,7 @@ def test_untrained_checkpoints_are_left_out_and_said(tmp_path: Path) -> None:
 def test_option_parsers() -> None:
     assert parse_assignments(["a=b=c"], "--x") == {"a": "b=c"}
     assert parse_fixed(["E=1e-3"]) == {"E": 1e-3}
-    assert parse_soft(["E=1:0.5"])["E"].sd == 0.5
+    assert parse_soft(["E=1:0.5"])["E"] == (1.0, 0.5)
     for bad in (["E=x"], ["E"]):
         with pytest.raises(UsageError):
             parse_fixed(bad)

@@ -21,7 +21,9 @@ def test_an_error_names_its_argument() -> None:
 
 def test_the_command_line_adds_the_dashes() -> None:
     remember_options(["--task", "-t", "--checkpoints-table"])
-    assert with_flags("`tokens=` is 3; a column `chance`, a `table=`") == "--tokens is 3; a column `chance`, a --checkpoints-table"
+    assert (
+        with_flags("`tokens=` is 3; a column `chance`, a `table=`") == "--tokens is 3; a column `chance`, a --checkpoints-table"
+    )
     assert flag("tasks") == "--task"
     remember_options(["--tasks", "--table"])
     assert (flag("tasks"), flag("task"), flag("table")) == ("--tasks", "--tasks", "--table")

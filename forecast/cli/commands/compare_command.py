@@ -38,29 +38,26 @@ def compare(
     seed: SeedOption = 0,
 ) -> None:
     """How many times A's compute B needs to equal it, within the range that both were measured in."""
-    from forecast.api.comparison import compare_families
-    from forecast.api.options import parse_assignments
+    from forecast.api.verbs import compare as run
+    from forecast.cli.assignments import parse_assignments
     from forecast.cli.console import open_progress, print_json
-    from forecast.observations.measurements import Selection
 
     progress = open_progress(quiet=quiet or json)
     with progress.stage("comparing", None):
-        found = compare_families(
+        found = run(
             table or db,
             family_a,
             family_b,
-            Selection(
-                task=task,
-                where=parse_assignments(where or [], "--where"),
-                finals_only=not all_checkpoints,
-                num_fewshot=num_fewshot,
-            ),
+            task=task,
+            where=parse_assignments(where or [], "--where"),
+            all_checkpoints=all_checkpoints,
+            num_fewshot=num_fewshot,
             metric=metric,
             at=at,
             level=level,
             replicates=bootstrap,
             seed=seed,
-            notice=progress.notice,
+            progress=progress,
         )
     if json:
         print_json(found)

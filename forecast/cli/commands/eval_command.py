@@ -115,14 +115,12 @@ def evaluate_command(
     quiet: QuietOption = False,
 ) -> None:
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
+    from forecast.api.checkpoints import backend_checkpoint, open_fetcher, select
     from forecast.core.memory_reuse import keep_freed_memory
-    from forecast.evaluation.model_names import request_of_backend
-    from forecast.evaluation.selection import select
-    from forecast.hub import Fetcher, parse_bytes
 
     names = split_names(tasks, "--tasks") or []
     requests = (
-        [request_of_backend(backend)]
+        backend_checkpoint(backend)
         if backend != "native" and not (model or family or checkpoints_table)
         else select(
             family=family,
@@ -140,11 +138,7 @@ def evaluate_command(
         )
     )
     progress = open_progress(quiet=quiet)
-    fetcher = Fetcher(
-        progress=progress,
-        cache_limit_bytes=parse_bytes(cache_limit) if cache_limit else None,
-        trust_remote_code=trust_remote_code or [],
-    )
+    fetcher = open_fetcher(progress=progress, cache_limit=cache_limit, trust_remote_code=trust_remote_code or [])
     # lm-eval takes a second to import: what was asked for is checked before that.
     from forecast.api.evaluate import evaluate
 

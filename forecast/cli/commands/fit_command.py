@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import forecast
+from forecast.cli.assignments import parse_assignments, parse_fixed, parse_soft
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
 
 if TYPE_CHECKING:
@@ -59,33 +61,30 @@ def fit(
     if not law:
         _list_laws(json)
         return
-    from forecast.api.fitting import FitRequest, fit_law
-    from forecast.api.options import parse_assignments, parse_fixed, parse_soft
-    from forecast.observations.measurements import Selection
+    from forecast.api.verbs import fit_law
 
     progress = open_progress(quiet=quiet or json)
-    selection = Selection(
-        family=family,
-        task=task,
-        where=parse_assignments(where or [], "--where"),
-        finals_only=not all_checkpoints,
-        num_fewshot=num_fewshot,
-    )
-    request = FitRequest(
-        law=law,
-        columns=parse_assignments(x or [], "--x"),
-        y=y,
-        loss=loss,
-        space=space,
-        fixed=parse_fixed(fix or []),
-        soft=parse_soft(soft or []),
-        use_sem=use_sem,
-        level=level,
-        replicates=bootstrap,
-        seed=seed,
-    )
     with progress.stage("fitting", None):
-        report, _ = fit_law(table or db, selection, request, notice=progress.notice)
+        report = fit_law(
+            table or db,
+            law,
+            family=family,
+            task=task,
+            where=parse_assignments(where or [], "--where"),
+            all_checkpoints=all_checkpoints,
+            num_fewshot=num_fewshot,
+            columns=parse_assignments(x or [], "--x"),
+            y=y,
+            loss=loss,
+            space=space,
+            fixed=parse_fixed(fix or []),
+            soft=parse_soft(soft or []),
+            use_sem=use_sem,
+            level=level,
+            replicates=bootstrap,
+            seed=seed,
+            progress=progress,
+        )
     if json:
         print_json(report)
         return
@@ -96,9 +95,8 @@ def _list_laws(json: bool) -> None:
     from rich.table import Table
 
     from forecast.cli.console import print_json, stdout_console
-    from forecast.laws import list_laws
 
-    laws = list_laws()
+    laws = forecast.list_laws()
     if json:
         print_json(
             [
