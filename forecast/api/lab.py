@@ -105,7 +105,7 @@ class Lab:
         self,
         family: str | None = None,
         *,
-        models: str | Sequence[str] | None = None,
+        models: str | Sequence[str | Path] = (),
         tasks: str | Sequence[str] = (),
         sizes: str = "",
         revisions: str = "final",
@@ -137,7 +137,7 @@ class Lab:
         from forecast.api.checkpoints import open_fetcher, select
         from forecast.api.evaluate import evaluate
 
-        names = read_names("models", models) or ()
+        names = read_names("models", models) or () if isinstance(models, str) else models
         requests = select(family=family, models=names, sizes=sizes, revisions=revisions, subset=subset)
         progress = WarningProgress()
         fetcher = open_fetcher(progress=progress, cache_limit=cache_limit, trust_remote_code=trust_remote_code)

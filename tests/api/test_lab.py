@@ -170,8 +170,8 @@ def test_errors_name_arguments(db: Path) -> None:
         assert not name or name in str(caught.value)
     with pytest.raises(InputError, match="is a folder"):
         forecast.open(db.parent)
+    Store(db).add_observations(rows_of("short", runs=2), source="other.csv")
     with pytest.raises(NotForecastableError):
-        Store(db).add_observations(rows_of("short", runs=2), source="other.csv")
         lab.predict("short", flops=1e24)
 
 
