@@ -210,7 +210,7 @@ def find_optimum(
 
 def _check(budgets: Sequence[float], approaches: Sequence[str], level: float) -> None:
     for budget in budgets:
-        check_scale("", flops=budget)
+        check_scale("", flops=budget, argument="budgets")
     for approach in approaches:
         if approach not in APPROACHES:
             raise UsageError(f"there is no approach '{approach}'", expected="any of " + ", ".join(APPROACHES))

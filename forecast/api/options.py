@@ -13,7 +13,7 @@ def check_level(level: float) -> None:
         UsageError: it is not a fraction between 0 and 1.
     """
     if not 0 < level < 1:
-        raise UsageError(f"`level=` is {level}", expected="a number between 0 and 1, such as 0.9")
+        raise UsageError(f"level {level}", expected="a number between 0 and 1, such as 0.9", argument="level")
 
 
 def check_replicates(replicates: int) -> None:

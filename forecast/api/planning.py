@@ -176,7 +176,7 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
 
 
 def _check(request: PlanRequest) -> None:
-    check_scale("", flops=request.target_flops)
+    check_scale("", flops=request.target_flops, argument="target_flops")
     if request.target_flops < _LEAST_TARGET:
         raise UsageError(f"`target_flops=` is {request.target_flops:g}", expected=f"at least {_LEAST_TARGET:g}")
     if not 0 < request.fraction <= 1:

@@ -160,7 +160,7 @@ def test_errors_name_arguments(db: Path) -> None:
         (lambda: lab.predict("  ", flops=1e24), "task"),
         (lambda: lab.fit("chinchilla", level=2), "level"),
         (lambda: lab.emergence("quiz", margin=30), "margin"),
-        (lambda: lab.optimal(3), "flops"),
+        (lambda: lab.optimal(3), "budgets"),
         (lambda: lab.evaluate(tasks="quiz"), "family"),
         (lambda: forecast.open(3), "path"),  # type: ignore[arg-type]
     ):
