@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from forecast.cli.flags import with_flags
 from forecast.cli.streams import ReaderGoneError, prepare_streams
 from forecast.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUNTIME, ForecastError
 from forecast.core.printable import one_line
@@ -69,7 +68,7 @@ def _exit_code(work: Callable[[], int]) -> int:
     except ReaderGoneError as error:
         return error.exit_code
     except ForecastError as error:
-        _say(f"error: {one_line(with_flags(str(error)))}")
+        _say(f"error: {one_line(str(error))}")
         return error.exit_code
     except KeyboardInterrupt:
         _let_go()

@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from forecast.cli import commands
-from forecast.cli.flags import remember_options
-from forecast.core.errors import InputError, UsageError
+from forecast.cli.flags import remember_options, with_flags
+from forecast.core.errors import ForecastError, InputError, UsageError
 
 ORDER = (
     "demo",
@@ -61,9 +61,12 @@ class _Commands(TyperGroup):
                 _settle(parameter)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; what is no news for Typer is news for the user."""
+        """Run a command; what is no news for Typer is news for the user. Errors name options instead of arguments."""
         try:
             return super().invoke(ctx)
+        except ForecastError as error:
+            error.args = (with_flags(str(error)),)
+            raise
         except EOFError as error:
             raise UnforeseenError(error) from error
         except OSError as error:
