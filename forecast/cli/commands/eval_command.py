@@ -22,7 +22,8 @@ from forecast.cli.options import (
     read_flops,
     split_names,
 )
-from forecast.cli.text_scores import print_text_table, with_perplexity
+from forecast.cli.text_scores import print_text_table
+from forecast.report.perplexity import with_perplexity
 
 
 def register(app: typer.Typer) -> None:
