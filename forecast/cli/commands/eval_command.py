@@ -20,7 +20,6 @@ from forecast.cli.options import (
     check_flops,
     read_counts,
     read_flops,
-    split_names,
 )
 from forecast.cli.text_scores import print_text_table
 from forecast.report.perplexity import with_perplexity
@@ -119,7 +118,6 @@ def evaluate_command(
     from forecast.api.checkpoints import backend_checkpoint, open_fetcher, select
     from forecast.core.memory_reuse import keep_freed_memory
 
-    names = split_names(tasks, "--tasks") or []
     requests = (
         backend_checkpoint(backend)
         if backend != "native" and not (model or family or checkpoints_table)
@@ -146,7 +144,7 @@ def evaluate_command(
     keep_freed_memory()
     report = evaluate(
         requests,
-        tasks=names,
+        tasks=tasks or "",
         text_files=text or [],
         db=db,
         num_fewshot=num_fewshot,
