@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from forecast.forecasting.backtesting import (
 from forecast.forecasting.preparation import choose_metric, prepare
 from forecast.observations.ladders import Wanted, load_ladders
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 EDGES = np.array([1.0, 1.5, 2.5, 4.0, 7.0, 12.0, 25.0, 60.0, 200.0, 1e4])
 
 
@@ -37,6 +41,28 @@ class BacktestReport:
     """How well `auto`'s risk ranks its errors above five points; NaN when none or all are."""
     warnings: Sequence[str] = ()
     """What was chosen or left out on the way, by task."""
+    levels: Sequence[float] = LEVELS
+    """Nominal levels of each score's `coverage` and `width`."""
+
+    def __repr__(self) -> str:
+        """How many forecasts of which family, and the first method's error, in one line."""
+        tasks = len({record.task for record in self.records})
+        best = self.scores[0]
+        error = f"{best.method} is off by {100 * best.mae:.2f} points on average"
+        return f"<BacktestReport {self.records[0].family}: {len(self.records)} forecasts on {tasks} tasks, {error}>"
+
+    def plot(self) -> Figure:
+        """Return errors by extrapolation and coverage by level as a matplotlib Figure."""
+        from forecast.report.backtest_figure import backtest_figure
+
+        names = {record.task for record in self.records}
+        return backtest_figure(
+            EDGES,
+            error_by_extrapolation(self.records, EDGES),
+            np.array(self.levels),
+            {score.method: np.array(score.coverage) for score in self.scores},
+            title=f"Rolling-origin back-test of {self.records[0].family} on {len(names)} task{'' if len(names) == 1 else 's'}",
+        )
 
 
 def run_backtest(
@@ -80,16 +106,8 @@ def run_backtest(
 
 
 def draw_report(report: BacktestReport, path: Path) -> Path:
-    """Draw a report's errors and coverages."""
-    from forecast.report.backtest_figure import draw_backtest
+    """Draw a report's errors and coverages into a file; its suffix chooses PNG, SVG or PDF."""
+    from forecast.report.figure_file import check_suffix, save_figure
 
-    names = {record.task for record in report.records}
-    family = report.records[0].family
-    return draw_backtest(
-        EDGES,
-        error_by_extrapolation(report.records, EDGES),
-        np.array(LEVELS),
-        {score.method: np.array(score.coverage) for score in report.scores},
-        path,
-        title=f"Rolling-origin back-test of {family} on {len(names)} task{'' if len(names) == 1 else 's'}",
-    )
+    check_suffix(path)
+    return save_figure(report.plot(), path)

@@ -13,7 +13,7 @@ from forecast.laws.bootstrap import check_level, check_replicates
 from forecast.laws.comparison import compare_runs, verdict
 from forecast.laws.equivalence import Curve, Gain
 from forecast.laws.training_lengths import TokensPerParam
-from forecast.observations.family_pair import load_pair
+from forecast.observations.family_pair import load_pair, near_path
 from forecast.observations.measurements import Measurements, Notice, Selection
 
 
@@ -151,3 +151,32 @@ def compare_drawn(
         warnings=tuple(dict.fromkeys(warnings)),
     )
     return comparison, ComparisonDrawing(curve_a=found.a, curve_b=found.b, data_a=pair.a, data_b=pair.b)
+
+
+def draw_families(found: Comparison, drawing: ComparisonDrawing, path: Path) -> None:
+    """Draw both families with their curves, the gain, and the ratio at each common level."""
+    from forecast.report.comparison_figure import ComparisonPicture, FamilyPicture, draw_comparison
+
+    def family(name: str, curve: Curve, data: Measurements) -> FamilyPicture:
+        return FamilyPicture(
+            name=name,
+            curve=curve,
+            flops=data.column("flops"),
+            y=data.column(found.metric),
+            errors=data.standard_errors(found.metric),
+            near=near_path(data, found.matched_at),
+        )
+
+    shots = "" if found.num_fewshot is None else f" ({found.num_fewshot} shots)"
+    alike = "by compute alone" if found.matched_at is None else f"at {found.matched_at:.3g} tokens per parameter"
+    picture = ComparisonPicture(
+        a=family(found.family_a, drawing.curve_a, drawing.data_a),
+        b=family(found.family_b, drawing.curve_b, drawing.data_b),
+        metric=found.metric,
+        where=f"{found.task}{shots}, {alike}",
+        flops_convention=found.flops_convention,
+        level=found.level,
+        gain=found.gain,
+        along=found.along,
+    )
+    draw_comparison(path, picture)

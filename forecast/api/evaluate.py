@@ -61,6 +61,16 @@ class EvaluationReport:
     missing: tuple[str, ...] = ()
     """What a forecast from these results will lack, and how to give it; one sentence each."""
 
+    def __repr__(self) -> str:
+        """How much was scored and what failed, in one line."""
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"<EvaluationReport: {len(self.rows)} rows{failed}>"
+
+    def check(self) -> EvaluationReport:
+        """Raise what went wrong, as `raise_failures` does; return the report where nothing did."""
+        self.raise_failures()
+        return self
+
     def raise_failures(self) -> None:
         """Raise what went wrong, if anything did.
 
@@ -166,7 +176,7 @@ def _settle_quantization(quantize: str | None, backend: str) -> Quantization | N
         return None
     if backend != "native":
         raise UsageError(
-            f"--quantize {quantize} with --backend {backend}",
+            f"`quantize=` {quantize} with `backend=` {backend}",
             expected="one of them",
             remedy="put the backend's own quantisation into its arguments",
         )

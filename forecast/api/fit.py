@@ -17,6 +17,8 @@ from forecast.laws.uncertainty import Constant, Uncertainty, quantify
 from forecast.observations.law_rows import LawRows, rows_for_law
 from forecast.observations.measurements import Measurements, Notice, Selection, load_measurements
 
+__all__ = ["Constant", "FitReport", "FitRequest", "FittedLaw", "fit_law", "fit_rows", "soft_values"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class FitRequest:
@@ -37,6 +39,11 @@ class FitRequest:
     replicates: int = 1000
     """Bootstrap replicates over runs; 0, or fewer than 15 runs of one row each, takes profiles and the sandwich instead."""
     seed: int = 0
+
+
+def soft_values(given: Mapping[str, tuple[float, float]]) -> dict[str, SoftValue]:
+    """Return parameters known roughly, from (mean, standard deviation)."""
+    return {name: SoftValue(mean=mean, sd=sd) for name, (mean, sd) in given.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -289,11 +289,11 @@ def describe(
     numbers = {"step": step, "params": params, "tokens": tokens, "flops": flops}
     for name, value in numbers.items():
         if value is not None and not (math.isfinite(value) and value >= 0):
-            raise UsageError(f"--{name} is {value}", expected="a finite number, at least 0")
+            raise UsageError(f"`{name}=` is {value}", expected="a finite number, at least 0")
         if value is not None and name != "flops" and value != int(value):
-            raise UsageError(f"--{name} is {value}", expected="a whole number")
+            raise UsageError(f"`{name}=` is {value}", expected="a whole number")
     if tokens is not None and not are_tokens(tokens, step):
-        raise UsageError(f"--tokens is {tokens:.15g}", expected=TOKENS_EXPECTED)
+        raise UsageError(f"`tokens=` is {tokens:.15g}", expected=TOKENS_EXPECTED)
     untrained = not (step or tokens or flops)
     check_scale("the options", params=params, tokens=tokens, flops=flops, may_be_untrained=untrained)
     if family is None and model is None and all(value is None for value in numbers.values()):

@@ -19,7 +19,7 @@ from forecast.importers.lmeval_evaluations import SOURCE, ImportedRun
 if TYPE_CHECKING:
     from forecast.store import Store
 
-_REMEDY = "if it is another checkpoint, say which with --model and --step; nothing was imported"
+_REMEDY = "if it is another checkpoint, say which with `model=` and `step=`; nothing was imported"
 _PROVENANCE = ("file", "path", "lm_eval_version", "date")
 """Metadata that says where a row came from, and nothing of what was measured."""
 

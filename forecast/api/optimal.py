@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from forecast.core.errors import UsageError
 from forecast.core.scale import check_scale
 from forecast.core.units import FlopsConvention
 from forecast.laws import FitResult
@@ -16,6 +18,9 @@ from forecast.laws.isoflop import Parabola
 from forecast.laws.optimal import Frontier, TrainingRuns
 from forecast.observations.measurements import Notice, Selection, load_measurements
 from forecast.observations.training_runs import training_runs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["APPROACHES", "OptimalDrawing", "OptimalReport", "find_optimum"]
 
@@ -38,6 +43,36 @@ class OptimalReport:
     allocations: tuple[Allocation, ...]
     failures: tuple[str, ...]
     """Approaches that these measurements do not allow, and why."""
+    drawing: OptimalDrawing | None = field(default=None, repr=False, metadata={"plain": False})
+    """Curves to draw; None where printed constants alone were used."""
+
+    def __repr__(self) -> str:
+        """Whose runs, and the first allocation, in one line."""
+        first = self.allocations[0]
+        found = f"{first.flops:.3g} FLOPs: {first.params:.3g} parameters, {first.tokens:.3g} tokens ({first.approach})"
+        more = f" and {len(self.allocations) - 1} more" if len(self.allocations) > 1 else ""
+        return f"<OptimalReport {self.family or 'printed constants'}: {found}{more}>"
+
+    def plot(self) -> Figure:
+        """Return parabolas, envelope and contours as a matplotlib Figure.
+
+        Raises:
+            UsageError: printed constants alone were used: there are no runs to draw.
+        """
+        from forecast.report.optimal_figure import optimal_figure
+
+        drawing = self.drawing
+        if drawing is None or drawing.runs is None:
+            raise UsageError("there are no runs to draw with printed constants", remedy="name a source of runs")
+        return optimal_figure(
+            runs=drawing.runs,
+            metric=drawing.metric,
+            envelope=drawing.envelope,
+            parabolas=drawing.parabolas,
+            fit=drawing.fit,
+            frontiers=drawing.frontiers,
+            budgets=list(dict.fromkeys(entry.flops for entry in self.allocations)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +143,7 @@ def find_optimum(
         fit=found.fit,
         frontiers=found.frontiers,
     )
-    return report, drawing
+    return replace(report, drawing=drawing), drawing
 
 
 def _printed(budgets: Sequence[float], level: float) -> tuple[OptimalReport, OptimalDrawing]:

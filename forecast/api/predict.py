@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from forecast.core.errors import InputError, NotForecastableError, StoreError, UsageError
 from forecast.core.forecasts import Forecast, Target
+from forecast.core.names import read_names
 from forecast.core.nearest import require
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
@@ -23,6 +25,9 @@ from forecast.forecasting.targets import check_target
 from forecast.observations.ladders import Wanted, load_with_siblings
 from forecast.observations.questions import Question, Window, window_of, windows_beside
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -33,6 +38,16 @@ class Prediction:
     held_out: Ladder | None
     siblings: Sequence[Ladder] = ()
     """Other tasks of the family whose back-tests helped to scale the interval."""
+
+    def __repr__(self) -> str:
+        """The forecast, in one line."""
+        return f"<Prediction {self.forecast!r}>"
+
+    def plot(self) -> Figure:
+        """Return the forecast as a matplotlib Figure: one panel per step, and compute to accuracy."""
+        from forecast.report.forecast_figure import forecast_figure
+
+        return forecast_figure(self.fitted, self.forecast, held_out=self.held_out)
 
 
 def predict_ladders(
@@ -173,9 +188,9 @@ def predict_ladder(
 
 
 def predict(
-    source: Path,
+    source: str | Path,
     *,
-    tasks: Sequence[str] | None,
+    tasks: str | Sequence[str] | None = None,
     family: str | None = None,
     targets: Sequence[Target] = (),
     holdout: str | None = None,
@@ -202,9 +217,9 @@ def predict(
         recipe_shift=recipe_shift,
     )
     return answer(
-        source,
+        Path(source),
         request,
-        tasks=tasks,
+        tasks=read_names("tasks", tasks),
         family=family,
         targets=targets,
         holdout=holdout,
@@ -242,7 +257,7 @@ def answer(
     """
     progress = progress or SilentProgress()
     if holdout is None and not targets:
-        raise UsageError("nothing to forecast", expected="--flops, --params with --tokens, --holdout MODEL or --targets FILE")
+        raise UsageError("nothing to forecast", expected="`flops=`, `params=` with `tokens=`, `holdout=` or `targets=`")
     for target in targets:
         check_target(target)
     wanted = Wanted(tasks=tasks, family=family, num_fewshot=request.num_fewshot, chance=request.chance)
@@ -271,7 +286,7 @@ def check_saving(db: Path) -> None:
     folder = db.absolute().parent
     for path in (folder, db) if db.exists() else (folder,):
         if not os.access(path, os.W_OK):
-            raise StoreError(f"{path} cannot be written", expected="a results file of your own", remedy="choose another --db")
+            raise StoreError(f"{path} cannot be written", expected="a results file of your own", remedy="choose another `db=`")
     if db.exists():
         Store(db).check_readable()
 
@@ -307,7 +322,7 @@ def stored_forecasts(db: Path) -> list[dict[str, object]]:
     return [{**row, "error": row["signed_error"]} for row in Store(db).forecasts()]
 
 
-def read_targets(path: Path) -> list[Target]:
+def read_targets(path: str | Path) -> list[Target]:
     """Read a CSV with the columns name, params, tokens, flops; numbers that are unknown are left empty.
 
     Raises:
@@ -315,6 +330,7 @@ def read_targets(path: Path) -> list[Target]:
     """
     import csv
 
+    path = Path(path)
     try:
         text = read_user_text(path, expected="a CSV with columns name, params, tokens, flops")
         rows = list(csv.DictReader(text.splitlines(keepends=True)))

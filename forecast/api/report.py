@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from forecast.api.predict import Prediction, predict_ladders
 from forecast.core.errors import InputError, NotForecastableError
 from forecast.core.forecasts import Forecast, Target
+from forecast.core.names import read_names
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.scale import check_scale
@@ -29,11 +30,11 @@ DEFAULT_FACTORS = (10.0, 100.0)
 
 
 def write_report(
-    db: Path,
-    out: Path,
+    db: str | Path,
+    out: str | Path,
     *,
-    tasks: Sequence[str] | None = None,
-    families: Sequence[str] | None = None,
+    tasks: str | Sequence[str] | None = None,
+    families: str | Sequence[str] | None = None,
     num_fewshot: int | None = None,
     chance: float | None = None,
     flops: Sequence[float] = (),
@@ -61,13 +62,14 @@ def write_report(
         NotForecastableError: nothing is stored that has an accuracy.
     """
     progress = progress or SilentProgress()
+    db, out, tasks, families = Path(db), Path(out), read_names("tasks", tasks), read_names("families", families)
     if not db.is_file():
         raise InputError(
-            f"there is no {db}", expected="a results file", remedy="run `forecast eval` first, or name it with --db"
+            f"there is no {db}", expected="a results file", remedy="run `forecast eval` first, or name it with `db=`"
         )
     request = ForecastRequest(level=level, seed=seed, num_fewshot=num_fewshot, chance=chance)
     for amount in flops:
-        check_scale("--flops", flops=amount)
+        check_scale("`flops=`", flops=amount)
     wanted = Wanted(tasks=tasks, num_fewshot=num_fewshot, chance=chance)
     found = load_families(db, wanted, families, notice=progress.notice)
     sections: list[Section] = []

@@ -24,7 +24,7 @@ def choose_revisions(model: ModelCard, revisions: str) -> tuple[RevisionCard, ..
     """
     text = revisions.strip()
     if not text:
-        raise UsageError("--revisions is empty", expected=_EXPECTED)
+        raise UsageError("`revisions=` is empty", expected=_EXPECTED)
     chosen: set[str] = set()
     for part in text.split(","):
         chosen.update(revision.name for revision in _choose_part(model, part.strip()))
@@ -64,10 +64,10 @@ def log_spaced(model: ModelCard, count: int) -> tuple[RevisionCard, ...]:
     trained = [revision for revision in model.revisions if revision.step]
     if not trained:
         raise UsageError(
-            f"the revisions of '{model.name}' have no steps", expected="steps to space", remedy="use --revisions final"
+            f"the revisions of '{model.name}' have no steps", expected="steps to space", remedy="use `revisions=` final"
         )
     if not 2 <= count <= len(trained):
-        raise UsageError(f"--revisions log:{count} for '{model.name}'", expected=f"a number from 2 to {len(trained)}")
+        raise UsageError(f"`revisions=` log:{count} for '{model.name}'", expected=f"a number from 2 to {len(trained)}")
     final = final_revision(model)
     last = final if final.step else trained[-1]
     candidates = [revision for revision in trained if (revision.step or 0) <= (last.step or 0)]
@@ -87,7 +87,7 @@ def _in_range(model: ModelCard, token: str) -> list[RevisionCard]:
     first, last = int(low or 0), int(high) if high else math.inf
     found = [revision for revision in model.revisions if revision.step is not None and first <= revision.step <= last]
     if not found:
-        raise UsageError(f"--revisions {token} holds no step of '{model.name}'", expected=_steps_shown(model))
+        raise UsageError(f"`revisions=` {token} holds no step of '{model.name}'", expected=_steps_shown(model))
     return found
 
 

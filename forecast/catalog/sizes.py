@@ -47,7 +47,7 @@ def choose_models(models: Sequence[ModelCard], sizes: str, *, family: str) -> tu
     for part in sizes.split(","):
         token = part.strip().lower()
         if not token:
-            raise UsageError(f"--sizes '{sizes}' has an empty part", expected="e.g. 70m..1.4b or 70m,410m")
+            raise UsageError(f"`sizes=` '{sizes}' has an empty part", expected="e.g. 70m..1.4b or 70m,410m")
         chosen = _in_range(ordered, token, family) if ".." in token else _by_name(ordered, token, family)
         wanted.update(model.name for model in chosen)
     return tuple(model for model in ordered if model.name in wanted)
@@ -81,13 +81,13 @@ def _in_range(models: Sequence[ModelCard], token: str, family: str) -> list[Mode
     high = _bound(models, high_text, family) if high_text else float("inf")
     if low > high:
         raise UsageError(
-            f"--sizes {token} runs downwards", expected="the smaller size first", remedy=f"{high_text}..{low_text}"
+            f"`sizes=` {token} runs downwards", expected="the smaller size first", remedy=f"{high_text}..{low_text}"
         )
     # A thousandth of slack: labels are rounded, and 1.4b must hold a model labelled 1.4b.
     found = [model for model in models if low * 0.999 <= nominal_params(model) <= high * 1.001]
     if not found:
         labels = ", ".join(dict.fromkeys(model.size for model in models))
-        raise UsageError(f"--sizes {token} holds no model of '{family}'", expected=f"a range over {labels}")
+        raise UsageError(f"`sizes=` {token} holds no model of '{family}'", expected=f"a range over {labels}")
     return found
 
 

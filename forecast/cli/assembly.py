@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from forecast.cli import commands
-from forecast.core.errors import InputError, UsageError
+from forecast.cli.flags import remember_options, with_flags
+from forecast.core.errors import ForecastError, InputError, UsageError
 
 ORDER = (
     "demo",
@@ -61,9 +62,12 @@ class _Commands(TyperGroup):
                 _settle(parameter)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; what is no news for Typer is news for the user."""
+        """Run a command; what is no news for Typer is news for the user. Errors name options instead of arguments."""
         try:
             return super().invoke(ctx)
+        except ForecastError as error:
+            error.args = (with_flags(str(error)),)
+            raise
         except EOFError as error:
             raise UnforeseenError(error) from error
         except OSError as error:
@@ -92,6 +96,7 @@ def _checked(own: Callable[..., Any] | None) -> Callable[..., Any]:
 
     def check(ctx: Any, parameter: Any, value: Any) -> Any:
         option = parameter.opts[0]
+        remember_options(name for entry in ctx.command.params for name in entry.opts)
         for entry in value if isinstance(value, list | tuple) else (value,):
             if isinstance(entry, int) and abs(entry) > _LARGEST:
                 raise UsageError(f"{option} is {entry}", expected=f"a whole number of at most 64 bits, up to {_LARGEST}")

@@ -1,11 +1,10 @@
-"""Options of the form NAME=VALUE, and how their text is read."""
+"""Options of the form NAME=VALUE."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from forecast.core.errors import UsageError
-from forecast.laws import SoftValue
 
 
 def parse_assignments(texts: Sequence[str], what: str) -> dict[str, str]:
@@ -26,17 +25,17 @@ def parse_assignments(texts: Sequence[str], what: str) -> dict[str, str]:
     return found
 
 
-def parse_soft(texts: Sequence[str]) -> dict[str, SoftValue]:
+def parse_soft(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Read `name=mean:sd` options.
 
-    >>> parse_soft(["ceiling=0.95:0.03"])["ceiling"].sd
-    0.03
+    >>> parse_soft(["ceiling=0.95:0.03"])
+    {'ceiling': (0.95, 0.03)}
     """
     found = {}
     for name, text in parse_assignments(texts, "--soft").items():
         mean, _, sd = text.partition(":")
         try:
-            found[name] = SoftValue(mean=float(mean), sd=float(sd))
+            found[name] = (float(mean), float(sd))
         except ValueError:
             raise UsageError(f"--soft {name}={text} cannot be read", expected="--soft NAME=MEAN:SD") from None
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
 from rich.text import Text
 
+from forecast.cli.flags import with_flags
 from forecast.core.plain_json import to_plain
 from forecast.core.printable import printable
 from forecast.core.progress import Progress, SilentProgress, Stage
@@ -39,7 +40,7 @@ class PlainConsole(Console):
 
     def render_str(self, text: str, **settings: Any) -> Text:
         """Return the text of a string, the only way by which rich makes one."""
-        return super().render_str(printable(text), **settings)
+        return super().render_str(printable(with_flags(text)), **settings)
 
     def print(self, *objects: Any, **settings: Any) -> None:
         """Print; a table's long names are broken over lines, never cut."""
@@ -213,8 +214,17 @@ def open_progress(*, quiet: bool) -> Progress:
 def print_json(value: object) -> None:
     """Write one JSON document to stdout; what a terminal or an encoding could stumble over, with JSON's own escapes."""
     ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
-    text = json.dumps(to_plain(value), indent=2, ensure_ascii=ascii_only, allow_nan=False)
+    text = json.dumps(_spelled(to_plain(value)), indent=2, ensure_ascii=ascii_only, allow_nan=False)
     for char in set(text) - {"\n"}:
         if printable(char) != char:
             text = text.replace(char, json.dumps(char)[1:-1])
     sys.stdout.write(text + "\n")
+
+
+def _spelled(value: object) -> object:
+    """Write the arguments that sentences name as options; keys and other values stay as they are."""
+    if isinstance(value, Mapping):
+        return {key: _spelled(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [with_flags(entry) if isinstance(entry, str) else _spelled(entry) for entry in value]
+    return value

@@ -6,11 +6,16 @@ it names, with its traceback where that is asked for. A message names what was f
 
 from __future__ import annotations
 
+import re
+
 EXIT_OK = 0
 EXIT_RUNTIME = 1
 EXIT_USAGE = 2
 EXIT_PARTIAL = 3
 EXIT_INTERRUPTED = 130
+
+ARGUMENT = r"`([a-z][a-z0-9_]*)=`"
+"""How a message names an argument: `tokens=`. The command line writes --tokens in its place."""
 
 
 class ForecastError(Exception):
@@ -18,12 +23,21 @@ class ForecastError(Exception):
 
     >>> str(ForecastError("no folder 'x'", expected="a checkpoint folder", remedy="check the path"))
     "no folder 'x'; expected a checkpoint folder; check the path"
+    >>> UsageError("`tokens=` is 300", expected="tokens").argument
+    'tokens'
     """
 
     exit_code = EXIT_RUNTIME
 
-    def __init__(self, found: str, *, expected: str = "", remedy: str = "") -> None:
-        """Keep the parts, and join them into the one line that is shown."""
+    def __init__(self, found: str, *, expected: str = "", remedy: str = "", argument: str = "") -> None:
+        """Keep the parts, and join them into the one line that is shown.
+
+        Args:
+            found: what was found.
+            expected: what was expected instead.
+            remedy: what to do about it.
+            argument: name of the argument at fault; the first that the message names as `name=` when left out.
+        """
         self.found = found
         self.expected = expected
         self.remedy = remedy
@@ -32,7 +46,10 @@ class ForecastError(Exception):
             parts.append(f"expected {expected}")
         if remedy:
             parts.append(remedy)
-        super().__init__("; ".join(parts))
+        text = "; ".join(parts)
+        named = re.search(ARGUMENT, text)
+        self.argument = argument or (named[1] if named else "")
+        super().__init__(text)
 
 
 class UsageError(ForecastError):

@@ -117,10 +117,18 @@ class Forecast:
     warnings: tuple[str, ...] = ()
     quantiles: Mapping[float, float] = field(default_factory=dict)
     """Probability -> accuracy, the predictive distribution."""
-    curves: ForecastCurves | None = None
+    curves: ForecastCurves | None = field(default=None, compare=False)
     num_fewshot: int | None = None
     """Solved examples in the prompt; None when unknown."""
     chance: float | None = None
     """Accuracy of guessing; None when unknown."""
     truth: float | None = None
     """The target's measured accuracy where it is known (holdout); never used to fit."""
+
+    def __repr__(self) -> str:
+        """Task, target, accuracy with its interval in per cent, and the verdict, in one line."""
+        points = (100 * value for value in (self.accuracy.point, self.accuracy.lo, self.accuracy.hi))
+        point, lo, hi = (f"{value:.1f}" for value in points)
+        known = "" if self.truth is None else f", measured {100 * self.truth:.1f} %"
+        where = f"{self.task}, {self.target.name}"
+        return f"{where}: {point} % ({100 * self.level:g} %: {lo} to {hi}){known}, {self.verdict.value}"

@@ -93,6 +93,11 @@ class Ladder:
         """Number of rows."""
         return len(self.model)
 
+    def __repr__(self) -> str:
+        """Family, task and size, in one line."""
+        measured = ", ".join(self.metrics)
+        return f"<Ladder {self.family} on {self.task}: {len(self)} rows of {len(set(self.model))} runs; {measured}>"
+
     def take(self, index: NDArray[np.intp] | BoolArray) -> Ladder:
         """Return the rows that `index` (positions or a mask) names, in its order."""
         positions = np.flatnonzero(index) if index.dtype == np.bool_ else index

@@ -121,11 +121,13 @@ def check_scale(
     tokens: float | None = None,
     flops: float | None = None,
     may_be_untrained: bool = False,
+    argument: str = "",
     error: type[ForecastError] = UsageError,
 ) -> None:
     """Raise `error`, naming `what` the numbers are of, unless they can be true; the others as for `scale_fault`.
 
-    An empty `what` means options of the command line.
+    An empty `what` means arguments of the caller, which are named as such; `argument` is the one at fault where it is not
+    called what the quantity is.
 
     Raises:
         UsageError: or the class that `error` names.
@@ -140,4 +142,5 @@ def check_scale(
     if fault is not None:
         remedy = "" if math.isfinite(fault.value) and fault.value > 0 else "give a finite number above 0"
         remedy = remedy or "check the unit: parameters, tokens and FLOPs are counted in ones"
-        raise error(f"{what}: {fault.found}" if what else f"--{fault.found}", expected=fault.expected, remedy=remedy)
+        own = f"`{argument or fault.quantity}=`{fault.found.removeprefix(fault.quantity)}"
+        raise error(f"{what}: {fault.found}" if what else own, expected=fault.expected, remedy=remedy)

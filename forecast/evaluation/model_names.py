@@ -30,7 +30,7 @@ def read_model(text: str) -> CheckpointRequest:
         UsageError: it is neither, or a card knows the model but not the revision.
     """
     if not text.strip():
-        raise UsageError("--model is empty", expected="FOLDER or ORGANISATION/NAME[@REVISION]")
+        raise UsageError("`models=` is empty", expected="FOLDER or ORGANISATION/NAME[@REVISION]")
     name, _, revision = text.rpartition("@") if "@" in text else (text, "", "")
     if not _is_folder(text) and _is_folder(name):
         raise UsageError(f"'{text}' gives a revision to a folder", expected="the folder alone")
@@ -60,7 +60,7 @@ def check_path(text: str) -> None:
         return
     inside = [] if (folder / "config.json").exists() else sorted(path.parent for path in folder.glob("*/config.json"))
     if inside:
-        remedy = f"e.g. --model {inside[0]}"
+        remedy = f"e.g. `models=` {inside[0]}"
         raise InputError(f"'{folder}' is not a checkpoint but holds {len(inside)}", expected="one of them", remedy=remedy)
 
 
@@ -117,7 +117,7 @@ def _unknown_model(name: str, revision: str) -> CheckpointRequest:
         known = [model.name for card in load_families() for model in card.models]
         hint = suggest(name, [*known, *family_names()], kind="model")
         if name in family_names():
-            raise UsageError(f"'{name}' is a family", expected="one model", remedy=f"use --family {name}")
+            raise UsageError(f"'{name}' is a family", expected="one model", remedy=f"use `family=` {name}")
         if hint.startswith("did you mean"):
             raise UsageError(f"no folder and no known model '{name}'", expected="FOLDER or ORGANISATION/NAME", remedy=hint)
     step = _STEP_NAME.search(revision)

@@ -20,8 +20,8 @@ def missing_for_predict(store: ResultStore, rows: Sequence[Mapping[str, object]]
     without = list(dict.fromkeys(str(row["model"]) for row in rows if row.get("flops") is None))
     if without:
         said.append(
-            f"training FLOPs are not known of {_shown(without)}, and a forecast needs them: give --tokens (one number for "
-            "each --model, in their order) or a --checkpoints-table with the columns model, params, tokens, and run the same "
+            f"training FLOPs are not known of {_shown(without)}, and a forecast needs them: give `tokens=` (one number for "
+            "each `models=`, in their order) or a `table=` with the columns model, params, tokens, and run the same "
             "command again; what is stored is not scored again"
         )
     unsure = list(
@@ -40,7 +40,7 @@ def missing_for_predict(store: ResultStore, rows: Sequence[Mapping[str, object]]
             f"a forecast needs at least {_NEEDED_CHECKPOINTS} checkpoints of {_NEEDED_MODELS} models with known FLOPs in one "
             "family: "
             + "; ".join(f"family '{family}' has {checkpoints} of {models}" for family, checkpoints, models in few[:_SHOWN])
-            + ". Folders that lie together are one family, and --family-name names it"
+            + ". Folders that lie together are one family, and `family_name=` names it"
         )
     return said
 

@@ -26,18 +26,18 @@ DEFAULT_CHECKPOINTS = Path("checkpoints")
 def select(
     *,
     family: str | None = None,
-    models: Sequence[str] = (),
+    models: str | Sequence[str | Path] = (),
     sizes: str = "",
     revisions: str = "final",
     subset: str = "",
-    checkpoints: Path = DEFAULT_CHECKPOINTS,
+    checkpoints: str | Path = DEFAULT_CHECKPOINTS,
     params: int | Sequence[int] | None = None,
     tokens: int | Sequence[int] | None = None,
     flops: float | Sequence[float] | None = None,
     flops_convention: str | None = None,
     keep_missing: bool = False,
     family_name: str = "",
-    table: Path | None = None,
+    table: str | Path | None = None,
 ) -> list[CheckpointRequest]:
     """Return the checkpoints meant, each once, smallest model first and its revisions in the order of training.
 
@@ -61,22 +61,22 @@ def select(
         UsageError: an unknown name, nothing named at all, or not one number for each checkpoint.
         InputError: a folder that is missing, or a malformed card, note or table.
     """
-    if family is None and not models and table is None:
-        raise UsageError(
-            "no checkpoint named", expected="--family NAME, --model PATH_OR_HUB_ID[@REVISION] or --checkpoints-table FILE"
-        )
-    if family_name and not models:
-        raise UsageError("--family-name names the family of --model", expected="--model beside it")
+    texts = [models] if isinstance(models, str) else [str(model) for model in models]
+    checkpoints, table = Path(checkpoints), None if table is None else Path(table)
+    if family is None and not texts and table is None:
+        raise UsageError("no checkpoint named", expected="`family=` NAME, `models=` PATH_OR_HUB_ID[@REVISION] or `table=` FILE")
+    if family_name and not texts:
+        raise UsageError("`family_name=` names the family of `models=`", expected="`models=` beside it")
     if family is None and (sizes or subset or revisions != "final"):
-        raise UsageError("--sizes, --revisions and --subset choose within a family", expected="--family NAME beside them")
+        raise UsageError("`sizes=`, `revisions=` and `subset=` choose within a family", expected="`family=` NAME beside them")
     requests = [] if family is None else _select_family(load_family(family), sizes, revisions, subset, checkpoints)
     listed = [] if table is None else read_checkpoints(table)
-    alone = family is None and not listed and len(models) == 1
-    named = [_read_model(text, family_name, keep_missing=keep_missing and not alone) for text in models]
+    alone = family is None and not listed and len(texts) == 1
+    named = [_read_model(text, family_name, keep_missing=keep_missing and not alone) for text in texts]
     overrides = {"params": _as_list(params), "tokens": _as_list(tokens), "flops": _as_list(flops)}
     if any(overrides.values()):
         if family is not None and not named and len(requests) != 1:
-            given = ", ".join(f"--{name}" for name, values in overrides.items() if values)
+            given = ", ".join(f"`{name}=`" for name, values in overrides.items() if values)
             raise UsageError(f"{given} for {len(requests)} checkpoints of family '{family}'", expected="one checkpoint of it")
         if named:
             named = _override(named, overrides, flops_convention)
@@ -110,9 +110,9 @@ def _override(
     for name, values in numbers.items():
         if values and len(values) != len(requests):
             raise UsageError(
-                f"--{name} with {len(values)} numbers for {len(requests)} checkpoints",
-                expected="one for each --model, in their order",
-                remedy="e.g. --tokens 1e9,2e9 with two models, or a --checkpoints-table",
+                f"`{name}=` with {len(values)} numbers for {len(requests)} checkpoints",
+                expected="one for each `models=`, in their order",
+                remedy="e.g. `tokens=` 1e9,2e9 with two models, or a `table=`",
             )
     overridden = []
     for index, request in enumerate(requests):
@@ -156,7 +156,7 @@ def _select_in_house(card: FamilyCard, sizes: str, revisions: str, checkpoints: 
         raise UsageError(
             f"family '{card.name}' has no trained checkpoint under {checkpoints}",
             expected="folders with a forecast.json",
-            remedy=f"run 'forecast train {card.name}' first, or name its folder with --checkpoints",
+            remedy=f"run 'forecast train {card.name}' first, or name its folder with `checkpoints=`",
         )
     notes = {str(entry.path): entry.note for entry in found}
     chosen = choose_models(as_models(found, family=card.name), sizes, family=card.name)

@@ -58,5 +58,5 @@ class SiblingCheck:
             raise CheckpointError(
                 f"{name} splits text otherwise than its sibling {model}",
                 expected=f"one tokenizer in the family '{request.family}'",
-                remedy="score it on its own with --model",
+                remedy="score it on its own with `models=`",
             )

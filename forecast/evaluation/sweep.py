@@ -93,7 +93,7 @@ class FamilySweep:
             raise CheckpointError(
                 f"{name} failed while {self._stage}: {say_failure(error)}",
                 expected=f"a whole checkpoint that runs in {self._settings.dtype_label} on {self._settings.device}",
-                remedy="check config.json and the files beside it, try --dtype float32, or leave it out",
+                remedy="check config.json and the files beside it, try `dtype=` float32, or leave it out",
             ) from error
         return run_ids
 

@@ -44,6 +44,10 @@ class Emergence:
     """Whether a smooth metric improves steadily while accuracy stays at chance; None when the data do not say."""
     sentence: str
 
+    def __repr__(self) -> str:
+        """The finding, in one line."""
+        return f"<Emergence: {self.sentence}>"
+
 
 def find_emergence(
     ladder: Ladder, *, margin: float = 0.05, level: float = 0.9, seed: int = 0, metric: str | None = None
@@ -60,7 +64,7 @@ def find_emergence(
     sample = prepare(ladder, metric=name).sample
     if not np.isfinite(sample.chance):
         raise NotForecastableError(
-            f"the chance level of {ladder.task} is unknown", remedy="state it with --chance, or in a column `chance`"
+            f"the chance level of {ladder.task} is unknown", remedy="state it with `chance=`, or in a column `chance`"
         )
     rng = np.random.default_rng(seed)
     replicates = resample(sample, REPLICATES, rng)

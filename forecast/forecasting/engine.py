@@ -119,7 +119,7 @@ def forecast_rehearsed(
     if not np.isfinite(predictive.point).all():
         raise NotForecastableError(
             f"method '{rehearsed.method}' needs parameters and tokens of every target",
-            remedy="give --params and --tokens, or use auto",
+            remedy="give `params=` and `tokens=`, or use auto",
         )
     return [_one(rehearsed, predictive, k, request) for k in range(len(rehearsed.targets))]
 

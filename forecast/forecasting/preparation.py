@@ -75,7 +75,7 @@ def prepare(ladder: Ladder, *, metric: str) -> Prepared:
         raise NotForecastableError(
             f"no checkpoint of {ladder.family} on {ladder.task} has known training FLOPs",
             expected="flops, or params with tokens",
-            remedy="import them, or give --flops at evaluation",
+            remedy="import them, or give `flops=` at evaluation",
         )
     late = _late_enough(ladder)
     warnings = _left_out(ladder, metric, known, possible, usable & ~late)

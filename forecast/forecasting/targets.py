@@ -68,7 +68,7 @@ def check_target(target: Target) -> None:
     if target.flops is None and (target.params is None or target.tokens is None):
         raise UsageError(
             f"target '{target.name}' states neither training FLOPs nor both of parameters and tokens",
-            expected="--flops C, or --params N with --tokens D",
+            expected="`flops=`, or `params=` with `tokens=`",
         )
 
 

@@ -171,7 +171,7 @@ def _doubts(sample: Sample, predictive: Predictive, ends: np.ndarray[tuple[int],
                 f" {100 * naive:.1f} points)."
             )
     if not np.isfinite(sample.chance):
-        doubts.append("The chance level is not known, so these runs may all be guessing; state it with --chance.")
+        doubts.append("The chance level is not known, so these runs may all be guessing; state it with `chance=`.")
     else:
         top = float(values[np.argmax(compute)])
         # Less than a tenth of the way from chance to 1, and yet a rise of over ten points forecast: the sigmoid's middle, and

@@ -182,7 +182,7 @@ def _check_space(partial: Path, file: RemoteFile, subject: str) -> None:
     if free < missing + _SPARE_BYTES:
         raise HubError(
             f"{subject}: {missing:,} bytes are missing, and the cache's disk has {free:,} free",
-            remedy="free space, set HF_HOME to another disk, or use --cache-limit of 'forecast eval'",
+            remedy="free space, set HF_HOME to another disk, or use `cache_limit=` of 'forecast eval'",
         )
 
 

@@ -88,7 +88,7 @@ def translate_disk(error: OSError, *, subject: str) -> HubError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return HubError(
             f"{subject}: the disk of the cache is full",
-            remedy="free space, set HF_HOME to another disk, or use --cache-limit of 'forecast eval'; then run it again "
+            remedy="free space, set HF_HOME to another disk, or use `cache_limit=` of 'forecast eval'; then run it again "
             "(it resumes)",
         )
     where = f" ({error.filename})" if error.filename else ""

@@ -301,7 +301,7 @@ class Fetcher:
         needed = self._missing_bytes(request)
         if not self._shelf.could_hold(needed):
             raise HubError(
-                f"{_subject(request)} needs {needed:,} bytes, and --cache-limit allows {self._shelf.limit_bytes:,}",
+                f"{_subject(request)} needs {needed:,} bytes, and `cache_limit=` allows {self._shelf.limit_bytes:,}",
                 remedy="raise the limit, or leave this checkpoint out",
             )
         self._evict(keep={(request.source, self._pin(request)[0])}, room=needed)
@@ -315,7 +315,7 @@ class Fetcher:
         if not self._shelf.evict(keep=keep, room=room) and not self._has_said_full:
             self._has_said_full = True
             self._progress.notice(
-                "--cache-limit is exceeded for now: another process uses what was downloaded under it, or that part of "
+                "`cache_limit=` is exceeded for now: another process uses what was downloaded under it, or that part of "
                 f"{self._cache_folder} is damaged ('hf cache ls' lists what is whole)"
             )
 

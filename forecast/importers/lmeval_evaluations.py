@@ -69,7 +69,7 @@ def read_evaluation(
     """
     checkpoint = _checkpoint(results, described)
     if checkpoint.flops is None and checkpoint.tokens is None:
-        notice(f"{results.path.name}: nothing says how long {checkpoint.model} was trained; --tokens or --flops would")
+        notice(f"{results.path.name}: nothing says how long {checkpoint.model} was trained; `tokens=` or `flops=` would")
     runs: list[ImportedRun] = []
     observations: list[ObservationRow] = []
     disagreements: list[str] = []

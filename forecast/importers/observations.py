@@ -49,7 +49,7 @@ class ObservationTable:
         return replace(self, batches=())
 
 
-def read_observations(path: Path, *, notice: Notice | None = None) -> list[ObservationRow]:
+def read_observations(path: str | Path, *, notice: Notice | None = None) -> list[ObservationRow]:
     """Read a table of observations (CSV, CSV.gz or Parquet), all of it or nothing.
 
     Unknown columns are kept in `metadata` and named in a notice; so are rows that hold no measurement, which are left out.
@@ -59,7 +59,7 @@ def read_observations(path: Path, *, notice: Notice | None = None) -> list[Obser
     """
     from forecast.core.observation_tables import rows_of
 
-    batches = list(read_observation_table(path, notice=notice).batches)
+    batches = list(read_observation_table(Path(path), notice=notice).batches)
     rows: list[ObservationRow] = []
     while batches:
         # One after another, so that a large table is not held twice.

@@ -114,6 +114,10 @@ class Law(ABC):
     """Plausible constants: for examples and for checks on synthetic data; never a prior."""
     published: ClassVar[tuple[PublishedFit, ...]] = ()
 
+    def __repr__(self) -> str:
+        """Name and formula, in one line."""
+        return f"<Law {self.name}: {self.formula}>"
+
     @abstractmethod
     def predict(self, x: FloatArray, theta: FloatArray) -> FloatArray:
         """Return y of shape (..., rows) for x (rows, inputs), or (..., rows, inputs), and theta (..., parameters)."""

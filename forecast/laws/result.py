@@ -62,6 +62,12 @@ class FitResult:
     problem: Objective = field(repr=False)
     """What was minimised, for profiles and bootstraps."""
 
+    def __repr__(self) -> str:
+        """Law, status and constants, in one line."""
+        errors = self.standard_errors
+        values = ", ".join(f"{name} = {value:.4g} ± {errors[name]:.2g}" for name, value in self.params.items())
+        return f"<FitResult {self.law.name} ({self.status.value}): {values}>"
+
     @property
     def identified(self) -> bool:
         """Whether every free parameter is determined by the measurements."""

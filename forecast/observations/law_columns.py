@@ -51,7 +51,7 @@ def choose_columns(law: Law, data: Measurements, columns: Mapping[str, str], y: 
         raise UsageError(
             f"{data.source} has nothing that '{law.name}' predicts ({law.output})",
             expected="a column " + " or ".join(wanted),
-            remedy="name the column that holds it with --y",
+            remedy="name the column that holds it with `y=`",
         )
     return chosen, present[0]
 

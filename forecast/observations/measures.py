@@ -99,7 +99,7 @@ def _chance(ladder: Ladder, stated: float | None) -> tuple[float, Origin, tuple[
         if level is not None
     ]
     if not known:
-        note = f"The chance level of {ladder.task} is not known: no column `chance`, no card and no --chance says it."
+        note = f"The chance level of {ladder.task} is not known: no column `chance`, no card and no `chance=` says it."
         return float("nan"), Origin.NOWHERE, (note,)
     level, origin = known[0]
     others = [f"{other:.3g} by {source.value}" for other, source in known[1:] if abs(other - level) > SAME_CHANCE]
@@ -167,5 +167,5 @@ def choose_shots(task: str, runs: Mapping[int | None, int], asked: int | None = 
     else:
         shots, why = max(known, key=lambda count: (runs[count], -count)), "which most runs have"
     listed = f"{', '.join(str(count) for count in known[:-1])} and {known[-1]}"
-    note = f"{task} was measured with {listed} shots, never mixed; {shots} are taken, {why} (--num-fewshot chooses)."
+    note = f"{task} was measured with {listed} shots, never mixed; {shots} are taken, {why} (`num_fewshot=` chooses)."
     return ShotsChoice(num_fewshot=shots, note=note)

@@ -29,7 +29,7 @@ def hold_out(ladder: Ladder, model: str) -> tuple[Ladder, Ladder, Target]:
     known = np.isfinite(held.flops) & (held.flops > 0)
     if not known.any():
         raise NotForecastableError(
-            f"the training FLOPs of '{model}' are unknown", remedy="give --flops, or --params and --tokens"
+            f"the training FLOPs of '{model}' are unknown", remedy="give `flops=`, or `params=` and `tokens=`"
         )
     ends = known & held.is_final if (known & held.is_final).any() else known
     end = int(np.flatnonzero(ends)[np.argmax(held.flops[ends])])

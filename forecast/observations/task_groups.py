@@ -64,7 +64,7 @@ def asked_shots(task: str, member: str, num_fewshot: int | None) -> int | None:
     """
     stated = stated_shots(task)
     if stated is not None and num_fewshot is not None and stated != num_fewshot:
-        raise UsageError(f"'{task}' with --num-fewshot {num_fewshot}", expected="one number of shots")
+        raise UsageError(f"'{task}' with `num_fewshot=` {num_fewshot}", expected="one number of shots")
     # A stored name that states its shots has them in the name, not necessarily as a number beside it.
     return num_fewshot if stated is None or stated_shots(member) is not None else stated
 
@@ -99,12 +99,12 @@ def join_tasks(name: str, members: Sequence[Ladder]) -> Ladder:
         raise NotForecastableError(
             f"no checkpoint has known numbers of items on all {len(members)} tasks of '{name}'",
             expected="every task of the group for every checkpoint",
-            remedy=f"evaluate --tasks {name}, or name single tasks",
+            remedy=f"evaluate `tasks=` {name}, or name single tasks",
         )
     shots = {ladder.num_fewshot for ladder in taken}
     if len(shots) > 1:
         raise UsageError(
-            f"the tasks of '{name}' were measured with shots {sorted(map(str, shots))}", remedy="choose --num-fewshot"
+            f"the tasks of '{name}' were measured with shots {sorted(map(str, shots))}", remedy="choose `num_fewshot=`"
         )
     card = card_of(name)
     together, whole = float(np.max(sizes.sum(axis=0))), card.items if card is not None else None

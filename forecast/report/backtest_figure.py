@@ -27,6 +27,23 @@ def draw_backtest(
     *,
     title: str,
 ) -> Path:
+    """Draw a back-test into a file and return its path; the suffix chooses PNG, SVG or PDF. The rest as `backtest_figure`.
+
+    Raises:
+        UsageError: another suffix.
+    """
+    check_suffix(path)
+    return save_figure(backtest_figure(edges, errors, levels, coverage, title=title), path)
+
+
+def backtest_figure(
+    edges: FloatArray,
+    errors: Mapping[str, FloatArray],
+    levels: FloatArray,
+    coverage: Mapping[str, FloatArray],
+    *,
+    title: str,
+) -> Figure:
     """Draw mean absolute error by extrapolation factor (left) and coverage by nominal level (right).
 
     Args:
@@ -34,13 +51,8 @@ def draw_backtest(
         errors: method -> (E,) mean absolute errors, as fractions.
         levels: (L,) nominal levels.
         coverage: method -> (L,) shares covered.
-        path: its suffix chooses PNG, SVG or PDF.
         title: over both panels.
-
-    Raises:
-        UsageError: another suffix.
     """
-    check_suffix(path)
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     middle = np.sqrt(edges[:-1] * edges[1:])
@@ -69,4 +81,4 @@ def draw_backtest(
         axes.grid(visible=True, alpha=0.25, linewidth=0.5)
     add_title(figure, title)
     add_legend(figure, *right.get_legend_handles_labels())
-    return save_figure(figure, path)
+    return figure

@@ -20,19 +20,32 @@ from forecast.report.figure_text import BELOW, add_legend, add_title, axis_label
 BLUE, VERMILION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#666666"
 
 
-def draw_forecast(ladder: Ladder, forecast: Forecast, path: Path, *, held_out: Ladder | None = None) -> Path:
+def draw_forecast(ladder: Ladder, forecast: Forecast, path: str | Path, *, held_out: Ladder | None = None) -> Path:
+    """Draw a forecast into a file and return its path; the suffix chooses PNG, SVG or PDF. The rest as `forecast_figure`.
+
+    Raises:
+        UsageError: another suffix, or a forecast without curves.
+        InputError: the file cannot be written.
+    """
+    file = Path(path)
+    check_suffix(file)
+    return save_figure(forecast_figure(ladder, forecast, held_out=held_out), file)
+
+
+def forecast_figure(ladder: Ladder, forecast: Forecast, *, held_out: Ladder | None = None) -> Figure:
     """Draw a forecast from its curves: one panel per step, and compute to accuracy.
 
     Args:
         ladder: the runs that were fitted.
         forecast: with its curves.
-        path: its suffix chooses PNG, SVG or PDF.
         held_out: row of the target, drawn as the truth.
+
+    Returns:
+        A figure that belongs to no window.
 
     Raises:
         UsageError: another suffix, or the forecast has no curves.
     """
-    check_suffix(path)
     curves = forecast.curves
     if curves is None or curves.accuracy_of_flops is None:
         raise UsageError("this forecast has no curves to draw")
@@ -53,7 +66,7 @@ def draw_forecast(ladder: Ladder, forecast: Forecast, path: Path, *, held_out: L
     what = f"{forecast.task}, {forecast.family}: {forecast.target.name}"
     add_title(figure, what, f"{numbers}; {forecast.method}, {forecast.verdict.value}")
     add_legend(figure, *axes[-1].get_legend_handles_labels())
-    return save_figure(figure, path)
+    return figure
 
 
 def _fan(axes: Axes, curve: Curve, scale: float) -> None:

@@ -20,6 +20,7 @@ DASHES = ("-", "--", "-.", ":")
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def draw_optimal(
@@ -33,12 +34,29 @@ def draw_optimal(
     frontiers: Sequence[Frontier],
     budgets: Sequence[float],
 ) -> None:
-    """Draw what was found; a part without data says so in its panel.
+    """Draw what was found into a file; the rest as `optimal_figure`.
 
     Raises:
         UsageError: the file name has no known suffix.
     """
     check_suffix(path)
+    figure = optimal_figure(
+        runs=runs, metric=metric, envelope=envelope, parabolas=parabolas, fit=fit, frontiers=frontiers, budgets=budgets
+    )
+    save_figure(figure, path)
+
+
+def optimal_figure(
+    *,
+    runs: TrainingRuns,
+    metric: str,
+    envelope: Envelope | None,
+    parabolas: Sequence[Parabola],
+    fit: FitResult | None,
+    frontiers: Sequence[Frontier],
+    budgets: Sequence[float],
+) -> Figure:
+    """Draw what was found; a part without data says so in its panel."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(16.5, 5.4), layout="constrained")
@@ -46,7 +64,7 @@ def draw_optimal(
     _draw_parabolas(left, parabolas, metric)
     _draw_envelope(middle, envelope, metric)
     _draw_contours(right, runs, metric, fit, frontiers, budgets)
-    save_figure(figure, path)
+    return figure
 
 
 def _missing(axes: Axes, title: str, why: str) -> None:

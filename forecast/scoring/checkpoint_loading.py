@@ -104,7 +104,7 @@ def load_checkpoint(
         raise CheckpointError(
             f"{folder} holds a model of type '{config.model_type}'",
             expected="a causal or masked language model",
-            remedy="other kinds can be scored with --backend lm-eval:NAME,ARGS",
+            remedy="other kinds can be scored with `backend=` lm-eval:NAME,ARGS",
         )
     model_class = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
     check_layers(folder, config.to_dict(), weight_files(folder))
@@ -149,7 +149,7 @@ def _load_config(folder: Path, trust_remote_code: bool) -> Any:
     except Exception as error:
         remedy = ""
         if not trust_remote_code and "trust_remote_code" in str(error):
-            remedy = "it needs Python files of its own: read them, then name the model with --trust-remote-code"
+            remedy = "it needs Python files of its own: read them, then name the model with `trust_remote_code=`"
         raise CheckpointError(
             f"{folder}/config.json: {say_failure(error)}", expected="a configuration of a known model type", remedy=remedy
         ) from error
@@ -261,7 +261,7 @@ def _check_tensors(folder: Path, info: dict[str, Any], *, allow_unused: bool) ->
             f"the weights in {folder} have {len(unused)} tensors that the model of config.json does not take "
             f"({_first_three(unused)})",
             expected="none left over: leaving some out would score another model",
-            remedy="repair config.json, or, where these tensors do not matter, add --allow-unused-weights",
+            remedy="repair config.json, or, where these tensors do not matter, add `allow_unused_weights=`",
         )
     return unused
 

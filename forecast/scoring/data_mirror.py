@@ -36,7 +36,7 @@ def find_splits(config: Mapping[str, Any], mirror: Path) -> dict[str, Path]:
         raise InputError(
             f"task '{config.get('task')}' needs the data set {path}, and {folder} does not hold any of its splits",
             expected="<split>.jsonl.gz (or .jsonl) files there",
-            remedy="add them to the mirror, or leave --data-dir away to use the hub",
+            remedy="add them to the mirror, or leave `data_dir=` away to use the hub",
         )
     return splits
 

@@ -30,7 +30,7 @@ def settle_device(device: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cuda" and not torch.cuda.is_available():
         raise UsageError(
-            "device 'cuda', and torch sees no CUDA device", expected="a machine with one", remedy="use --device cpu"
+            "device 'cuda', and torch sees no CUDA device", expected="a machine with one", remedy="use `device=` cpu"
         )
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         raise UsageError(

@@ -83,7 +83,7 @@ def score_plan(
     except torch.OutOfMemoryError as error:
         raise CheckpointError(
             f"scoring does not fit the memory of {checkpoint.device} even one position at a time",
-            remedy="use a narrower --dtype, or --device-map auto on several GPUs",
+            remedy="use a narrower `dtype=`, or `device_map=` auto on several GPUs",
         ) from error
     except RuntimeError as error:
         # The plain way would yield again what has been yielded; and a late failure is a defect, not a missing feature.

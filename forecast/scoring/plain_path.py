@@ -91,7 +91,7 @@ def non_finite_error(name: str) -> CheckpointError:
     return CheckpointError(
         f"a logit is NaN or infinite at {name}",
         expected="finite numbers",
-        remedy="the weights are damaged, or the data type is too narrow for them (try --dtype float32)",
+        remedy="the weights are damaged, or the data type is too narrow for them (try `dtype=` float32)",
     )
 
 

@@ -58,7 +58,7 @@ def settle_quantization(asked: str) -> Quantization:
     scheme, _, named = asked.partition("-")
     if scheme not in _PREFERRED or (named and named not in _PREFERRED[scheme]):
         raise UsageError(
-            f"--quantize {asked}",
+            f"`quantize=` {asked}",
             expected=", ".join([*_PREFERRED, *(f"{one}-{library}" for one, tried in _PREFERRED.items() for library in tried)]),
         )
     for library in (named,) if named else _PREFERRED[scheme]:
@@ -66,7 +66,7 @@ def settle_quantization(asked: str) -> Quantization:
             return Quantization(scheme=scheme, library=library)
     names = (named,) if named else _PREFERRED[scheme]
     raise UsageError(
-        f"--quantize {asked} needs {' or '.join(names)}, and {'it is not' if named else 'neither is'} installed",
+        f"`quantize=` {asked} needs {' or '.join(names)}, and {'it is not' if named else 'neither is'} installed",
         expected="an optional package",
         remedy=f"pip install {names[0]}",
     )
@@ -100,7 +100,7 @@ def quantize_model(model: Any, quantization: Quantization) -> None:
             f"{quantization.library} {quantization.library_version} cannot quantise this model to {quantization.scheme}: "
             f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error).strip() else 'no reason given'}",
             expected="a library that supports this device and torch version",
-            remedy="name the other library, e.g. --quantize " + _other(quantization),
+            remedy="name the other library, e.g. `quantize=` " + _other(quantization),
         ) from error
 
 

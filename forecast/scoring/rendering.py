@@ -68,7 +68,7 @@ def render_task(
                 raise InputError(
                     f"task '{name}', item {item_idx}: choice {empty[0]} is empty",
                     expected="text in every choice (a length-normalised score divides by its length)",
-                    remedy="repair the item, or pass --skip-empty to leave such items out",
+                    remedy="repair the item, or pass `skip_empty=` to leave such items out",
                 )
             items.append(item)
             requests.extend(asked)

@@ -116,13 +116,13 @@ def _build(definition: TaskDefinition, config: dict[str, Any], data_dir: Path | 
         raise InputError(
             f"task '{name}': its data set cannot be downloaded ({say_failure(error)})",
             expected="a reachable hub or a cached data set",
-            remedy="give --data-dir with a local mirror",
+            remedy="give `data_dir=` with a local mirror",
         ) from error
     except Exception as error:
         raise InputError(
             f"task '{name}' cannot be loaded: {say_failure(error)}",
             expected="a loadable lm-eval task and its data",
-            remedy="check the task's YAML and data, or give --data-dir",
+            remedy="check the task's YAML and data, or give `data_dir=`",
         ) from error
 
 

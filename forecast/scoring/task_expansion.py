@@ -129,7 +129,7 @@ def _expand_member(member: Any, group: str, index: TaskIndex, above: _Above) -> 
             raise InputError(
                 f"group '{group}' names '{member}', which no definition has",
                 expected="members that are tasks, groups or tags",
-                remedy="correct the name, or add its definition to --include-path",
+                remedy="correct the name, or add its definition to `include_path=`",
             )
         member = {"task": member}
     if not isinstance(member, dict) or not isinstance(member.get("group", member.get("task")), str):

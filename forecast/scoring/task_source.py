@@ -23,7 +23,7 @@ def read_task_names(text: str) -> list[str]:
     """
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if text and not names:
-        raise UsageError(f"--tasks {text!r} names no task", expected="names of tasks, groups or tags, comma-separated")
+        raise UsageError(f"`tasks=` {text!r} names no task", expected="names of tasks, groups or tags, comma-separated")
     return names
 
 
@@ -40,7 +40,7 @@ def find_tasks(
         UsageError: a name is unknown (the nearest ones are shown), or a task is asked for with two sets of settings.
         InputError: a folder is missing, or a definition cannot be read.
     """
-    for folder, option in ((include_path, "--include-path"), (data_dir, "--data-dir")):
+    for folder, option in ((include_path, "`include_path=`"), (data_dir, "`data_dir=`")):
         if folder is not None and not folder.is_dir():
             raise InputError(f"{option} {folder} is not a folder", expected="an existing folder")
     if not names:
@@ -52,7 +52,7 @@ def find_tasks(
     index = {**stock_index(), **own}
     _refuse_unknown(names, index, broken)
     for text in broken:
-        on_notice(f"left out of --include-path: {text}")
+        on_notice(f"left out of `include_path=`: {text}")
     return expand_tasks(names, index)
 
 

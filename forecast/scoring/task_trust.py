@@ -16,7 +16,7 @@ from forecast.scoring.task_expansion import TaskDefinition
 from forecast.scoring.task_index import lm_eval_folder
 from forecast.scoring.task_yaml import FunctionReference
 
-_REMEDY = "read the definition and its Python files; if they may run on this machine, pass --trust-task-code"
+_REMEDY = "read the definition and its Python files; if they may run on this machine, pass `trust_task_code=`"
 _RUNS_CODE = frozenset({"pandas", "spark", "sql", "generator", "webdataset", "cache"})
 """Readers of `datasets` that load pickles, or ask other programs."""
 

@@ -69,14 +69,14 @@ class TemplateRenderer:
             raise InputError(
                 f"the template {shown!r} did not come to an end within {self._seconds:g} seconds, or took the renderer down",
                 expected=f"a text of at most {MAX_CHARS:,} characters, at once",
-                remedy="simplify the template; one that needs more has to be trusted (--trust-task-code)",
+                remedy="simplify the template; one that needs more has to be trusted (`trust_task_code=`)",
             ) from error
         if "error" in answer:
             refused = "SecurityError" in answer["error"]
             raise InputError(
                 f"the template {shown!r} cannot be rendered: {answer['error']}",
                 expected="a template that keeps to the item's own fields",
-                remedy="read it, and pass --trust-task-code if it may run code" if refused else "",
+                remedy="read it, and pass `trust_task_code=` if it may run code" if refused else "",
             )
         if answer["random"] is not None:
             version, numbers, gauss = answer["random"]

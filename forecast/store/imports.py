@@ -68,7 +68,7 @@ class Import:
     def __enter__(self) -> Self:
         """Make the folder in which everything waits."""
         if not self._path.parent.is_dir():
-            raise StoreError(f"no folder {self._path.parent} for the results file", remedy="create it, or name another --db")
+            raise StoreError(f"no folder {self._path.parent} for the results file", remedy="create it, or name another `db=`")
         try:
             self._remove_stale()
             self._folder.mkdir()

@@ -156,16 +156,16 @@ def explain(error: BaseException, path: Path) -> StoreError:
         )
     if "permission denied" in lowered or "read-only file system" in lowered:
         return StoreError(
-            f"{path} cannot be written or opened here: {first}", remedy="choose another --db or repair the permissions"
+            f"{path} cannot be written or opened here: {first}", remedy="choose another `db=` or repair the permissions"
         )
     if "out of memory" in lowered:
         return StoreError(f"not enough memory for this question to {path}: {first}", remedy="ask for less, or aggregate in SQL")
     if any(sign in lowered for sign in _DAMAGE):
         return StoreError(f"{path} is damaged or cut off: {first}", remedy="restore it from a copy")
     if "not a valid duckdb database" in lowered:
-        return StoreError(f"{path} is not a DuckDB file", expected="a results file", remedy="choose another --db")
+        return StoreError(f"{path} is not a DuckDB file", expected="a results file", remedy="choose another `db=`")
     if "version number" in lowered and "read" in lowered:
         return StoreError(f"{path} was written by a newer DuckDB: {first}", remedy="upgrade duckdb")
     if "does not exist" in lowered and "cannot open" in lowered:
-        return StoreError(f"no results file {path}", remedy="run `forecast eval` first, or name another --db")
+        return StoreError(f"no results file {path}", remedy="run `forecast eval` first, or name another `db=`")
     return StoreError(f"{path}: {first}", remedy="run `forecast db check`")

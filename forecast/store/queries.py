@@ -125,7 +125,7 @@ def _check_reading(connection: duckdb.DuckDBPyConnection, statement: duckdb.Stat
         raise UsageError(
             f"{kind} changes something, and queries are read-only",
             expected="SELECT, FROM, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN",
-            remedy="pass --write to change the results file",
+            remedy="pass `write=` to change the results file",
         )
 
 

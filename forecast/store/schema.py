@@ -85,7 +85,7 @@ def stored_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
         raise StoreError(
             f"{path} is a DuckDB file with other tables ({', '.join(sorted(tables)[:3])})",
             expected="a results file of this program",
-            remedy="choose another --db",
+            remedy="choose another `db=`",
         )
     row = connection.execute("SELECT max(version) FROM store.schema_migrations").fetchone()
     version = int(row[0]) if row and row[0] is not None else 0

@@ -27,7 +27,7 @@ _BYTES_PER_TRANSACTION = 256 << 20
 def writing(path: Path, *, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection that may change the file, at the newest schema; nobody else has it open meanwhile."""
     if not path.parent.is_dir():
-        raise StoreError(f"no folder {path.parent} for the results file", remedy="create it, or name another --db")
+        raise StoreError(f"no folder {path.parent} for the results file", remedy="create it, or name another `db=`")
     try:
         with attached(path, read_only=False, timeout_s=timeout_s) as connection:
             schema.migrate(connection, path)
@@ -58,7 +58,7 @@ def check_readable(path: Path) -> None:
     Raises:
         StoreError: there is none, or something else bears its name.
     """
-    remedy = "run `forecast eval` or `forecast import` first, or name another --db"
+    remedy = "run `forecast eval` or `forecast import` first, or name another `db=`"
     if path.is_file():
         if path.stat().st_size == 0:
             raise StoreError(

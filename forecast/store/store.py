@@ -43,9 +43,9 @@ class Store:
     []
     """
 
-    def __init__(self, path: Path, *, timeout_s: float | None = None) -> None:
+    def __init__(self, path: str | Path, *, timeout_s: float | None = None) -> None:
         """Name the file; it is opened, created and migrated when something is asked of it."""
-        self.path = real_path(path)
+        self.path = real_path(Path(path))
         self._spool = Spool(self.path)
         self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s
         self._known_facts: set[str] = set()

@@ -49,7 +49,7 @@ def look_at_machine(device: str = "auto") -> Machine:
     if device not in {"auto", "cpu", "cuda"}:
         raise UsageError(f"device '{device}'", expected="auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device", expected="a GPU that torch can use", remedy="use --device cpu")
+        raise UsageError("no CUDA device", expected="a GPU that torch can use", remedy="use `device=` cpu")
     if device != "cpu" and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         free_bytes, _ = torch.cuda.mem_get_info()

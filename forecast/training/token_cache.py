@@ -55,7 +55,7 @@ def load_tokenizer_file(folder: Path) -> Path:
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise InputError(f"no tokenizer.json in '{folder}'", expected="a tokenizer folder", remedy="check --tokenizer")
+        raise InputError(f"no tokenizer.json in '{folder}'", expected="a tokenizer folder", remedy="check `tokenizer=`")
     return path
 
 

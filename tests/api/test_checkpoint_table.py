@@ -104,10 +104,10 @@ def test_a_number_too_few_or_too_many_is_refused(options: dict[str, object], fol
 def test_numbers_for_a_family_are_for_its_one_checkpoint() -> None:
     [request] = select(family="pythia", sizes="70m", tokens=10**9)
     assert request.tokens == 10**9
-    with pytest.raises(ForecastError, match="--tokens"):
+    with pytest.raises(ForecastError, match="`tokens=`"):
         select(family="pythia", sizes="70m..410m", tokens=10**9)
 
 
 def test_a_family_name_needs_a_model() -> None:
-    with pytest.raises(UsageError, match="--family-name"):
+    with pytest.raises(UsageError, match="`family_name=`"):
         select(family="pythia", family_name="mine")

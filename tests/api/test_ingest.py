@@ -280,7 +280,7 @@ def test_two_answers_of_one_checkpoint_are_refused(tmp_path: Path) -> None:
     other[3]["resps"][0][0][0] = "-0.125"
     write_samples(tmp_path / "b", "colours", other)
     before = Store(db).info()
-    with pytest.raises(InputError, match=r"say which with --model and --step; nothing was imported"):
+    with pytest.raises(InputError, match=r"say which with `model=` and `step=`; nothing was imported"):
         run([write_results(tmp_path / "b", {"colours": accuracies(other)})], db)
     assert Store(db).info() == before
     run([tmp_path / "b"], db, model="another")

@@ -88,7 +88,7 @@ def test_aggregates_of_one_file_are_replaced_and_of_two_files_refused(tmp_path: 
     same = put(tmp_path / "b" / "results_2.json", results(0.4))
     assert counts(run(db, same)[0]) == (0, 0, 1, 0)
     other = put(tmp_path / "c" / "results_1.json", results(0.5))
-    with pytest.raises(InputError, match=rf"tiny-10m has other results on arc than {first}.*--model and --step; nothing"):
+    with pytest.raises(InputError, match=rf"tiny-10m has other results on arc than {first}.*`model=` and `step=`; nothing"):
         run(db, other)
     with pytest.raises(InputError, match="has other results on arc"):
         run(tmp_path / "new.duckdb", first, other)
@@ -138,7 +138,8 @@ def test_values_that_are_no_numbers_are_named_or_refused(tmp_path: Path) -> None
     assert report.observations == 5
     assert report.left_out == (
         "results_1.json: absent: not kept are acc (it is 'N/A')",
-        "results_1.json: filters: not kept are exact_match (the value of filter flexible-extract is used instead of strict-match)",
+        "results_1.json: filters: not kept are exact_match"
+        " (the value of filter flexible-extract is used instead of strict-match)",
         "results_1.json: null: not kept are acc (it is 'None'); perplexity (it is inf)",
     )
     assert set(report.left_out) <= set(notices)

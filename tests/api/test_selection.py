@@ -73,18 +73,18 @@ def test_overrides() -> None:
         ({}, "no checkpoint named"),
         ({"sizes": "70m", "models": ["gpt2"]}, "choose within a family"),
         ({"family": "pythia", "params": 1}, "for 8 checkpoints"),
-        ({"family": "pythia", "sizes": "70m", "tokens": 0}, "--tokens is 0"),
-        ({"family": "pythia", "sizes": "70m", "flops": float("nan")}, "--flops is nan"),
-        ({"family": "pythia", "sizes": "70m", "params": 7}, "--params is 7"),
-        ({"family": "pythia", "sizes": "6.9b", "params": 7_000_000_000, "tokens": 300}, "--tokens is 300, 4.29e-08 per param"),
+        ({"family": "pythia", "sizes": "70m", "tokens": 0}, "`tokens=` is 0"),
+        ({"family": "pythia", "sizes": "70m", "flops": float("nan")}, "`flops=` is nan"),
+        ({"family": "pythia", "sizes": "70m", "params": 7}, "`params=` is 7"),
+        ({"family": "pythia", "sizes": "6.9b", "params": 7_000_000_000, "tokens": 300}, "`tokens=` is 300, 4.29e-08 per param"),
         ({"family": "pythia", "subset": "x"}, "no subset 'x'"),
         ({"models": ["pythia-71m"]}, "did you mean 'pythia-70m'"),
-        ({"models": ["pythia"]}, "is a family.*--family pythia"),
+        ({"models": ["pythia"]}, "is a family.*`family=` pythia"),
         ({"models": ["EleutherAI/pythia-70m@step1001"]}, "no revision 'step1001'.*did you mean"),
         ({"models": ["EleutherAI/pythia-70m@all"]}, "names 154 checkpoints"),
         ({"models": ["a b/c"]}, "is not a folder and not a hub id"),
         ({"models": ["lab/x@"]}, "is not a folder and not a hub id"),
-        ({"models": [""]}, "--model is empty"),
+        ({"models": [""]}, "`models=` is empty"),
     ],
 )
 def test_wrong_names(arguments, message: str) -> None:
@@ -98,7 +98,7 @@ def test_folders(tmp_path: Path) -> None:
     (one / "config.json").write_text("{}")
     (request,) = select(models=[str(one)])
     assert (request.source, request.revision) == (str(one), "")
-    with pytest.raises(InputError, match=r"holds 1.*--model"):
+    with pytest.raises(InputError, match=r"holds 1.*`models=`"):
         select(models=[str(tmp_path)])
     with pytest.raises(InputError, match="is a file"):
         select(models=[str(one / "config.json")])

@@ -70,7 +70,7 @@ def test_what_does_not_belong_together_is_not_joined() -> None:
         join_tasks("mmlu", [one, replace(subject("mmlu_business_ethics", 100), n_items=None)])
     with pytest.raises(NotForecastableError, match="no checkpoint"):
         join_tasks("mmlu", [subject("mmlu_anatomy", 10, models=("m1",)), subject("mmlu_business_ethics", 10, models=("m2",))])
-    with pytest.raises(UsageError, match=r"shots \['0', '5'\]; choose --num-fewshot"):
+    with pytest.raises(UsageError, match=r"shots \['0', '5'\]; choose `num_fewshot=`"):
         join_tasks("mmlu", [one, subject("mmlu_business_ethics", 100, shots=0)])
     with pytest.raises(UsageError, match="20000 items together; expected at most the 14042"):
         join_tasks("mmlu", [subject("mmlu_anatomy", 10_000), subject("mmlu_pro_law", 10_000)])
@@ -175,7 +175,7 @@ def test_a_group_is_whole_or_refused(tmp_path: Path, kind: str) -> None:
     path.write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
     source = stored(path, kind)
     for shots in (None, 5):
-        with pytest.raises(UsageError, match=r"shots.*; choose --num-fewshot"):
+        with pytest.raises(UsageError, match=r"shots.*; choose `num_fewshot=`"):
             load_measurements(source, Selection(task="mmlu", num_fewshot=shots), notice=lambda _text: None)
 
 
@@ -201,5 +201,5 @@ def test_a_report_on_a_group(table: Path, tmp_path: Path) -> None:
     assert any("mmlu is the union of 2 tasks with 400 items" in text for text in progress.notices)
     assert write_report(source, out, tasks=["mmlu"], progress=progress) == 1
     assert progress.notices[-1].startswith("g, mmlu is left out: the tasks of 'mmlu' were measured with shots ['0', '5']")
-    with pytest.raises(UsageError, match="choose --num-fewshot"):
+    with pytest.raises(UsageError, match="choose `num_fewshot=`"):
         write_report(source, out, tasks=["mmlu"], families=["g"])

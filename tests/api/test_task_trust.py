@@ -111,7 +111,7 @@ def test_the_examples_of_a_prompt_are_rendered_in_the_sandbox_too(folder: Path, 
 def test_no_function_runs_and_trust_is_what_it_takes(line: str, folder: Path, render: Render) -> None:
     (folder / "other_template").write_text("process_docs: !function code.run\n")
     (folder / "lm_eval/tasks/arc/looks_like_stock.yaml").write_text("process_docs: !function utils.run\n")
-    with pytest.raises(UsageError, match=r"task 'mine' (runs Python|is a Python class).*--trust-task-code"):
+    with pytest.raises(UsageError, match=r"task 'mine' (runs Python|is a Python class).*`trust_task_code=`"):
         render(with_tags(folder, line))
     assert not (folder.parent / "ran").exists()
 
@@ -136,7 +136,7 @@ def test_what_is_trusted_runs(folder: Path, render: Render) -> None:
 )
 def test_no_script_pickle_or_metric_is_loaded(changes: dict[str, Any], said: str, folder: Path, render: Render) -> None:
     changed = json.loads(json.dumps(changes).replace("SCRIPT", str(folder)))
-    with pytest.raises(UsageError, match=f"task 'mine' .*{said}.*--trust-task-code"):
+    with pytest.raises(UsageError, match=f"task 'mine' .*{said}.*`trust_task_code=`"):
         render(definition(folder, **changed))
     assert not (folder.parent / "ran").exists()
 

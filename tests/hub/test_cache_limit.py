@@ -244,7 +244,7 @@ def test_what_another_process_uses_stays_until_that_one_ends(hub, commits, cache
         fetcher = limited(hub, progress=progress)
         fetcher.fetch(request("step2"))
         assert (snapshot(cache, commits[1]) / "model.safetensors").read_bytes() == weights(1)
-        assert [notice.partition(":")[0] for notice in progress.notices] == ["--cache-limit is exceeded for now"]
+        assert [notice.partition(":")[0] for notice in progress.notices] == ["`cache_limit=` is exceeded for now"]
     fetcher.fetch(request("step3"))
     assert [snapshot(cache, commit).exists() for commit in commits[1:4]] == [False, False, True]
     assert_whole(cache)

@@ -377,7 +377,7 @@ def test_the_cache_never_holds_more_than_its_limit(hub, files, tmp_path: Path) -
         blobs = [path.stat().st_size for path in (tmp_path / "models--lab--tiny" / "blobs").iterdir()]
         assert sum(blobs) <= 150_000
     tiny = Fetcher(cache_folder=tmp_path / "other", endpoint=hub.endpoint, cache_limit_bytes=50_000)
-    with pytest.raises(HubError, match=r"needs 102,0\d\d bytes, and --cache-limit allows 50,000"):
+    with pytest.raises(HubError, match=r"needs 102,0\d\d bytes, and `cache_limit=` allows 50,000"):
         tiny.fetch(requests[0])
 
 

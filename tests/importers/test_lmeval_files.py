@@ -282,7 +282,7 @@ def test_compressed_samples_are_found_beside_their_results(tmp_path: Path) -> No
 
 
 def test_tokens_on_the_command_line_are_no_billions() -> None:
-    with pytest.raises(UsageError, match=r"--tokens is 300; expected tokens \(3e11, not 300\)"):
+    with pytest.raises(UsageError, match=r"`tokens=` is 300; expected tokens \(3e11, not 300\)"):
         describe(tokens=300)
     few = describe(tokens=512, step=1)
     assert few is not None

@@ -174,5 +174,5 @@ def test_a_users_folder_goes_before_lm_eval_and_a_path_names_a_task(small_lm_eva
 def test_task_lists_are_read_with_care() -> None:
     assert read_task_names("") == []
     assert read_task_names(" b, a,b ,, a") == ["b", "a"]
-    with pytest.raises(UsageError, match="--tasks ' , ,' names no task"):
+    with pytest.raises(UsageError, match="`tasks=` ' , ,' names no task"):
         read_task_names(" , ,")

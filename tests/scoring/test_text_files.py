@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from forecast.api.evaluate import evaluate
 from forecast.cli.app import build_app
-from forecast.cli.text_scores import with_perplexity
 from forecast.core.errors import InputError, UsageError
 from forecast.core.progress import SilentProgress
 from forecast.core.records import CheckpointRequest
+from forecast.report.perplexity import with_perplexity
 from forecast.scoring.checkpoint_loading import load_checkpoint
 from forecast.scoring.text_files import render_text_file, render_text_files
 from forecast.store import Store

@@ -40,7 +40,7 @@ def test_a_ladder_per_family_and_task_with_its_items(filled: Store) -> None:
 
 def test_several_shots_are_an_error_that_names_the_option(filled: Store) -> None:
     score(filled, make_task(shots=5), (6, 7))
-    with pytest.raises(UsageError, match=r"toy of toy is stored with 0, 5 shots.*--num-fewshot"):
+    with pytest.raises(UsageError, match=r"toy of toy is stored with 0, 5 shots.*`num_fewshot=`"):
         filled.ladders(tasks=["toy"])
     (ladder,) = filled.ladders(tasks=["toy"], num_fewshot=5)
     assert (len(ladder), ladder.num_fewshot) == (2, 5)

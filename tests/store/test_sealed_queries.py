@@ -144,7 +144,7 @@ def test_what_is_spooled_is_seen_and_named_files_may_be_read(spooled: Store) -> 
         for sql in ("SELECT content FROM read_text('secret.txt')", f"SELECT content FROM read_text('{read}')"):
             assert [row for batch in spooled.query(sql, read=[read]) for row in batch.to_pylist()] == [{"content": SECRET}]
     assert sum(batch.num_rows for batch in spooled.query(f"FROM '{Path.cwd()}/rows.parquet'", read=[Path()])) == 1
-    with pytest.raises(UsageError, match="--read"):
+    with pytest.raises(UsageError, match="`read=`"):
         list(spooled.query("FROM read_text('secret.txt')", read=[Path("rows.parquet")]))
     with pytest.raises(InputError, match="there is no nothing"):
         list(spooled.query("SELECT 1", read=[Path("nothing")]))

@@ -18,7 +18,6 @@ from forecast.cli.options import (
     split_names,
 )
 from forecast.cli.outputs import check_figure
-from forecast.core.forecasts import measures_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,10 +48,11 @@ def backtest(
     seed: SeedOption = 0,
 ) -> None:
     """Repeat the forecast at earlier compute budgets, and compare with what the larger runs really scored."""
-    from forecast.api.backtest import draw_report, run_backtest
+    from forecast.api.verbs import backtest as run
     from forecast.cli.console import open_progress, print_json, stderr_console, stdout_console
+    from forecast.report.figure_file import save_figure
 
-    report = run_backtest(
+    report = run(
         table or db,
         tasks=split_names(task, "--task"),
         family=family,
@@ -64,7 +64,7 @@ def backtest(
         progress=open_progress(quiet=quiet or json),
     )
     if plot is not None:
-        draw_report(report, plot)
+        save_figure(report.plot(), plot)
         if not (quiet or json):
             stderr_console().say(f"drawn: {plot}")
     if json:
@@ -78,6 +78,8 @@ def backtest(
 
 def _measures(report: BacktestReport) -> list[str]:
     """What was forecast on each task."""
+    from forecast.core.forecasts import measures_text
+
     first = {record.task: record for record in reversed(report.records)}
     return [
         f"{task}: {record.metric}, {measures_text(record.num_fewshot, record.chance)}" for task, record in sorted(first.items())
@@ -85,10 +87,8 @@ def _measures(report: BacktestReport) -> list[str]:
 
 
 def _plain(report: BacktestReport) -> dict[str, object]:
-    from forecast.forecasting.backtesting import LEVELS
-
     return {
-        "levels": list(LEVELS),
+        "levels": list(report.levels),
         "methods": list(report.scores),
         "verdict_auroc": report.verdict_auroc,
         "skipped": list(report.skipped),
@@ -100,12 +100,10 @@ def _plain(report: BacktestReport) -> dict[str, object]:
 def _table(report: BacktestReport) -> Table:
     from rich.table import Table
 
-    from forecast.forecasting.backtesting import LEVELS
-
     tasks = {record.task for record in report.records}
     table = Table(title=f"{report.records[0].family}: rolling-origin back-test on {len(tasks)} tasks, accuracy points")
     table.add_column("method")
-    names = ("forecasts", "MAE", "MAE, common", "bias", "CRPS", *(f"in {level:.0%}" for level in LEVELS), "width 90%")
+    names = ("forecasts", "MAE", "MAE, common", "bias", "CRPS", *(f"in {level:.0%}" for level in report.levels), "width 90%")
     for name in names:
         table.add_column(name, justify="right")
     for score in report.scores:
@@ -116,6 +114,6 @@ def _table(report: BacktestReport) -> Table:
             f"{100 * score.bias:+.2f}",
             f"{100 * score.crps:.2f}",
             *(f"{share:.0%}" for share in score.coverage),
-            f"{100 * score.width[LEVELS.index(0.9)]:.1f}",
+            f"{100 * score.width[list(report.levels).index(0.9)]:.1f}",
         )
     return table

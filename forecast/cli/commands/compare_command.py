@@ -11,8 +11,7 @@ from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, 
 from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
-    from forecast.api.compare import Comparison, ComparisonDrawing
-    from forecast.observations.measurements import Measurements
+    from forecast.api.compare import Comparison
 
 
 def register(app: typer.Typer) -> None:
@@ -44,10 +43,10 @@ def compare(
     seed: SeedOption = 0,
 ) -> None:
     """How many times A's compute B needs to equal it, within the range that both were measured in."""
-    from forecast.api.compare import compare_drawn
+    from forecast.api.compare import compare_drawn, draw_families
+    from forecast.api.verbs import selection_of
     from forecast.cli.assignments import parse_assignments
     from forecast.cli.console import open_progress, print_json, stderr_console
-    from forecast.observations.measurements import Selection
 
     progress = open_progress(quiet=quiet or json)
     with progress.stage("comparing", None):
@@ -55,12 +54,7 @@ def compare(
             table or db,
             family_a,
             family_b,
-            Selection(
-                task=task,
-                where=parse_assignments(where or [], "--where"),
-                finals_only=not all_checkpoints,
-                num_fewshot=num_fewshot,
-            ),
+            selection_of(None, task, parse_assignments(where or [], "--where"), all_checkpoints, num_fewshot),
             metric=metric,
             at=at,
             level=level,
@@ -69,43 +63,13 @@ def compare(
             notice=progress.notice,
         )
     if plot is not None:
-        _draw(found, drawing, plot)
+        draw_families(found, drawing, plot)
         if not (quiet or json):
             stderr_console().say(f"drawn: {plot}")
     if json:
         print_json(found)
     else:
         _print(found)
-
-
-def _draw(found: Comparison, drawing: ComparisonDrawing, path: Path) -> None:
-    from forecast.laws.equivalence import Curve
-    from forecast.observations.family_pair import near_path
-    from forecast.report.comparison_figure import ComparisonPicture, FamilyPicture, draw_comparison
-
-    def family(name: str, curve: Curve, data: Measurements) -> FamilyPicture:
-        return FamilyPicture(
-            name=name,
-            curve=curve,
-            flops=data.column("flops"),
-            y=data.column(found.metric),
-            errors=data.standard_errors(found.metric),
-            near=near_path(data, found.matched_at),
-        )
-
-    shots = "" if found.num_fewshot is None else f" ({found.num_fewshot} shots)"
-    alike = "by compute alone" if found.matched_at is None else f"at {found.matched_at:.3g} tokens per parameter"
-    picture = ComparisonPicture(
-        a=family(found.family_a, drawing.curve_a, drawing.data_a),
-        b=family(found.family_b, drawing.curve_b, drawing.data_b),
-        metric=found.metric,
-        where=f"{found.task}{shots}, {alike}",
-        flops_convention=found.flops_convention,
-        level=found.level,
-        gain=found.gain,
-        along=found.along,
-    )
-    draw_comparison(path, picture)
 
 
 def _print(found: Comparison) -> None:

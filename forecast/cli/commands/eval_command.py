@@ -50,12 +50,13 @@ from forecast.cli.options import (
     read_flops,
     split_names,
 )
-from forecast.cli.text_scores import print_text_table, with_perplexity
+from forecast.cli.text_scores import print_text_table
+from forecast.report.perplexity import with_perplexity
 
 if TYPE_CHECKING:
+    from forecast.api.checkpoints import Fetcher
+    from forecast.api.evaluation_request import EvaluationRequest
     from forecast.core.progress import Progress
-    from forecast.evaluation.request import EvaluationRequest
-    from forecast.hub import Fetcher
 
 
 def register(app: typer.Typer) -> None:
@@ -99,13 +100,11 @@ def evaluate_command(
     quiet: QuietOption = False,
 ) -> None:
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
-    from forecast.evaluation.model_names import request_of_backend
-    from forecast.evaluation.selection import select
-    from forecast.hub import Fetcher, parse_bytes
+    from forecast.api.checkpoints import backend_checkpoint, open_fetcher, select
 
     names = split_names(tasks, "--tasks", required=True) or []
     if backend != "native" and not (model or family or checkpoints_table):
-        requests = [request_of_backend(backend)]
+        requests = backend_checkpoint(backend)
     else:
         requests = select(
             family=family,
@@ -122,13 +121,9 @@ def evaluate_command(
             table=checkpoints_table,
         )
     progress = open_progress(quiet=quiet)
-    fetcher = Fetcher(
-        progress=progress,
-        cache_limit_bytes=parse_bytes(cache_limit) if cache_limit else None,
-        trust_remote_code=trust_remote_code or [],
-    )
+    fetcher = open_fetcher(progress=progress, cache_limit=cache_limit, trust_remote_code=trust_remote_code or [])
     # It imports how tasks are written out: what was asked for is checked before that.
-    from forecast.evaluation.request import EvaluationRequest
+    from forecast.api.evaluation_request import EvaluationRequest
 
     request = EvaluationRequest(
         checkpoints=requests,

@@ -24,10 +24,10 @@ def export_command(
     json: JsonOption = False,
 ) -> None:
     """Export results; `forecast import` takes the Parquet folder in again."""
-    from forecast.api.export import export_store
+    from forecast.api.exchange import export
     from forecast.cli.console import print_json, stdout_console
 
-    files = export_store(db, destination, form=form)
+    files = export(db, destination, form=form)
     if json:
         print_json({"format": form, "files": [str(path) for path in files]})
     else:

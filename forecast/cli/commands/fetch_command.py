@@ -33,13 +33,12 @@ def fetch_command(
     quiet: QuietOption = False,
 ) -> None:
     """Download checkpoints ahead of time (HF_HOME, HF_TOKEN, HF_ENDPOINT are honoured); interrupted downloads resume."""
+    from forecast.api.checkpoints import open_fetcher, select
     from forecast.api.fetch import fetch_checkpoints
-    from forecast.evaluation.selection import select
-    from forecast.hub import Fetcher
 
     requests = select(family=family, models=model or [], sizes=sizes, revisions=revisions, subset=subset)
     progress = open_progress(quiet=quiet)
-    fetcher = Fetcher(trust_remote_code=trust_remote_code or [], progress=progress)
+    fetcher = open_fetcher(progress=progress, trust_remote_code=trust_remote_code or [])
     report = fetch_checkpoints(requests, fetcher=fetcher, dry_run=dry_run, progress=progress)
     if json_output:
         print_json(list(report.checkpoints))

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import forecast
+from forecast.cli.assignments import parse_assignments, parse_fixed, parse_soft
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
 from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
-    from forecast.api.fit import FitReport, FittedLaw
-    from forecast.laws.uncertainty import Constant
+    from forecast.api.fit import Constant, FitReport, FittedLaw
 
 TableOption = Annotated[
     Path | None, typer.Option("--table", "--csv", help="Read a CSV, CSV.gz or Parquet table instead of --db.")
@@ -70,22 +71,15 @@ def fit(
             raise UsageError(f"{given} is given without a law", expected="forecast fit LAW", remedy="`forecast fit` lists them")
         _list_laws(json)
         return
-    from forecast.api.fit import FitRequest, fit_rows
+    from forecast.api.fit import FitRequest, fit_rows, soft_values
     from forecast.api.predict import check_saving
     from forecast.api.saved_fits import save_fit
-    from forecast.cli.assignments import parse_assignments, parse_fixed, parse_soft
-    from forecast.observations.measurements import Selection
+    from forecast.api.verbs import selection_of
 
     if save:
         check_saving(db)
     progress = open_progress(quiet=quiet or json)
-    selection = Selection(
-        family=family,
-        task=task,
-        where=parse_assignments(where or [], "--where"),
-        finals_only=not all_checkpoints,
-        num_fewshot=num_fewshot,
-    )
+    selection = selection_of(family, task, parse_assignments(where or [], "--where"), all_checkpoints, num_fewshot)
     request = FitRequest(
         law=law,
         columns=parse_assignments(x or [], "--x"),
@@ -93,7 +87,7 @@ def fit(
         loss=loss,
         space=space,
         fixed=parse_fixed(fix or []),
-        soft=parse_soft(soft or []),
+        soft=soft_values(parse_soft(soft or [])),
         use_sem=use_sem,
         level=level,
         replicates=bootstrap,
@@ -150,9 +144,8 @@ def _list_laws(json: bool) -> None:
     from rich.table import Table
 
     from forecast.cli.console import print_json, stdout_console
-    from forecast.laws import list_laws
 
-    laws = list_laws()
+    laws = forecast.list_laws()
     if json:
         print_json(
             [

@@ -31,11 +31,13 @@ def import_command(
     quiet: QuietOption = False,
 ) -> None:
     """Import results: all that is named is checked first, and importing it twice changes nothing."""
-    from forecast.api.ingest import describe, import_paths
+    from forecast.api.exchange import import_
     from forecast.cli.console import open_progress, print_json, stdout_console
 
-    described = describe(family=family, model=model, step=step, params=params, tokens=tokens, flops=flops)
-    report = import_paths(paths, db=db, described=described, progress=open_progress(quiet=quiet))
+    progress = open_progress(quiet=quiet)
+    report = import_(
+        db, *paths, family=family, model=model, step=step, params=params, tokens=tokens, flops=flops, progress=progress
+    )
     if json:
         print_json(report)
         report.raise_if_partial()

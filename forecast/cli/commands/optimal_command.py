@@ -11,7 +11,7 @@ from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, 
 from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
-    from forecast.api.optimal import OptimalDrawing, OptimalReport
+    from forecast.api.optimal import OptimalReport
 
 
 def register(app: typer.Typer) -> None:
@@ -47,50 +47,36 @@ def optimal(
     seed: SeedOption = 0,
 ) -> None:
     """Compute-optimal parameters and tokens at a budget, by three approaches of Hoffmann and by Llama 3's, side by side."""
-    from forecast.api.optimal import APPROACHES, find_optimum
+    from forecast.api.verbs import optimal as run
     from forecast.cli.assignments import parse_assignments
     from forecast.cli.console import open_progress, print_json
     from forecast.core.errors import UsageError
-    from forecast.observations.measurements import Selection
+    from forecast.report.figure_file import save_figure
 
     if published and plot is not None:
         raise UsageError("there are no runs to draw with --published", remedy="leave out --plot")
     progress = open_progress(quiet=quiet or json)
     with progress.stage("fitting", None):
-        report, drawing = find_optimum(
+        report = run(
             None if published else table or db,
-            Selection(family=family, task=task, where=parse_assignments(where or [], "--where")),
             flops,
-            approaches=approach or APPROACHES,
+            family=family,
+            task=task,
+            where=parse_assignments(where or [], "--where"),
+            approaches=approach,
             metric=metric,
-            convention=flops_convention,
+            flops_convention=flops_convention,
             level=level,
             replicates=bootstrap,
             seed=seed,
-            notice=progress.notice,
+            progress=progress,
         )
     if plot is not None:
-        _draw(drawing, plot, flops)
+        save_figure(report.plot(), plot)
     if json:
         print_json(report)
         return
     _print(report)
-
-
-def _draw(drawing: OptimalDrawing, path: Path, budgets: list[float]) -> None:
-    from forecast.report.optimal_figure import draw_optimal
-
-    if drawing.runs is not None:
-        draw_optimal(
-            path,
-            runs=drawing.runs,
-            metric=drawing.metric,
-            envelope=drawing.envelope,
-            parabolas=drawing.parabolas,
-            fit=drawing.fit,
-            frontiers=drawing.frontiers,
-            budgets=budgets,
-        )
 
 
 def _print(report: OptimalReport) -> None:

@@ -46,31 +46,30 @@ def plan(
     seed: SeedOption = 0,
 ) -> None:
     """Plan a ladder of small runs for a target budget; given runs, also the next one that sharpens its forecast most."""
-    from forecast.api.plan import PlanRequest, make_plan
+    from forecast.api.verbs import plan as run
     from forecast.cli.assignments import parse_assignments
     from forecast.cli.console import open_progress, print_json
     from forecast.core.errors import UsageError
-    from forecast.observations.measurements import Selection
 
     if table is not None and db is not None:
         raise UsageError("both --table and --db are given", expected="one source of runs")
     progress = open_progress(quiet=quiet or json)
     with progress.stage("planning", None):
-        found = make_plan(
+        found = run(
             table or db,
-            Selection(family=family, task=task, where=parse_assignments(where or [], "--where")),
-            PlanRequest(
-                target_flops=flops,
-                fraction=fraction,
-                rungs=rungs,
-                tokens_per_param=tokens_per_param,
-                n_ctx=n_ctx,
-                flops_per_second=flops_per_second,
-                next_budget=next_budget,
-                seed=seed,
-            ),
+            flops,
+            family=family,
+            task=task,
+            where=parse_assignments(where or [], "--where"),
             metric=metric,
-            notice=progress.notice,
+            fraction=fraction,
+            rungs=rungs,
+            tokens_per_param=tokens_per_param,
+            n_ctx=n_ctx,
+            flops_per_second=flops_per_second,
+            next_budget=next_budget,
+            seed=seed,
+            progress=progress,
         )
     if json:
         print_json(found)

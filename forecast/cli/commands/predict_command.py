@@ -18,11 +18,10 @@ from forecast.cli.options import (
     split_names,
 )
 from forecast.cli.outputs import check_figure
-from forecast.core.errors import ForecastError, NotForecastableError, PartialResultError
+from forecast.core.errors import ForecastError, PartialResultError
 
 if TYPE_CHECKING:
-    from forecast.api.predict import Prediction
-    from forecast.forecasting.emergence import Emergence
+    from forecast import Emergence, Prediction
 
 
 def register(app: typer.Typer) -> None:
@@ -66,6 +65,7 @@ def predict(
     """Forecast benchmark accuracy of larger models, with an interval and a verdict."""
     from forecast.api.predict import check_saving, read_targets, save_predictions
     from forecast.api.predict import predict as run
+    from forecast.api.verbs import emergence_of
     from forecast.cli.console import open_progress, stderr_console
     from forecast.core.forecasts import Target
 
@@ -101,25 +101,15 @@ def predict(
         _draw(found, plot, quiet or json)
     # Last, so that a reader who goes away early leaves the forecasts stored and drawn.
     several = len(found) > 1 or len(asked or ()) > 1
-    _render(found, _emergence(found, level, seed) if emergence else {}, json=json, several=several)
+    _render(
+        found,
+        {entry.forecast.task: emergence_of(entry, seed=seed) for entry in found} if emergence else {},
+        json=json,
+        several=several,
+    )
     if failed:
         text = "; ".join(f"{name}: {error}" for name, error in failed.items())
         raise PartialResultError(f"{len(failed)} task(s) cannot be forecast, the others are above: {text}")
-
-
-def _emergence(found: list[Prediction], level: float, seed: int) -> dict[str, Emergence | str]:
-    """Where each task's accuracy leaves chance, or why that cannot be said."""
-    from forecast.forecasting.emergence import find_emergence
-
-    results: dict[str, Emergence | str] = {}
-    for entry in found:
-        try:
-            results[entry.forecast.task] = find_emergence(
-                entry.fitted, level=level, seed=seed, metric=entry.forecast.accuracy.metric
-            )
-        except NotForecastableError as error:
-            results[entry.forecast.task] = f"Where accuracy leaves chance cannot be said: {error}."
-    return results
 
 
 def _render(found: list[Prediction], emergence: dict[str, Emergence | str], *, json: bool, several: bool) -> None:

@@ -67,15 +67,11 @@ def train_command(
     quiet: QuietOption = False,
 ) -> None:
     """Train a family from its card, cheapest member first; finished members are skipped, interrupted ones continue."""
-    from forecast.api.train import TrainingInputs, estimate_family, train_family
-    from forecast.catalog.families import load_family
+    from forecast.api.exchange import estimate_training, train
 
     chosen = split_names(members, "--members") or []
-    card = load_family(family)
-    folder = output or Path("checkpoints") / card.name
     if dry_run:
-        inputs = None if tokenizer is None else TrainingInputs(corpus=corpus or Path(), tokenizer=tokenizer)
-        estimates = estimate_family(card.path, inputs, folder=folder, seed=seed, members=chosen)
+        estimates = estimate_training(family, tokenizer=tokenizer, folder=output, seed=seed, members=chosen)
         if json_output:
             print_json(estimates)
         else:
@@ -83,10 +79,12 @@ def train_command(
         return
     if corpus is None or tokenizer is None:
         raise UsageError("no corpus or no tokenizer", expected="--corpus FILE and --tokenizer FOLDER", remedy="or --dry-run")
-    report = train_family(
-        card.path,
-        TrainingInputs(corpus=corpus, tokenizer=tokenizer, validation=validation),
-        folder=folder,
+    report = train(
+        family,
+        corpus=corpus,
+        tokenizer=tokenizer,
+        validation=validation,
+        folder=output,
         db=db,
         seed=seed,
         members=chosen,
