@@ -108,9 +108,9 @@ def stream(
 
 def _kind(statement: duckdb.Statement) -> str:
     try:
-        return statement.type.name
+        return str(statement.type.name)
     except ValueError:  # DuckDB's Python module lacks names for some kinds that its parser knows, such as UPDATE EXTENSIONS.
-        return statement.query.split(maxsplit=1)[0].upper()
+        return str(statement.query).split(maxsplit=1)[0].upper()
 
 
 def _check_reading(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
