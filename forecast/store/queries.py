@@ -110,7 +110,7 @@ def _kind(statement: duckdb.Statement) -> str:
     try:
         return str(statement.type.name)
     except ValueError:  # DuckDB's Python module lacks names for some kinds that its parser knows, such as UPDATE EXTENSIONS.
-        return str(statement.query).split(maxsplit=1)[0].upper()
+        return str(statement.query.split(maxsplit=1)[0].upper())
 
 
 def _check_reading(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
