@@ -152,7 +152,11 @@ def test_compute_follows_from_parameters_and_tokens_with_names_and_without(tmp_p
     fits = [_fit(path, "kaplan-compute") for path in (plain, named)]
     assert [found.flops_convention for found in fits] == ["6nd-total", "6nd-total"]
     assert fits[0].constants == fits[1].constants
-    stated = _plain(tmp_path / "stated.csv", "params,tokens,flops,loss", [f"1e6,{c / 1e7},{c},{2 + 1 / c}" for c in (1, 2, 4)])
+    stated = _plain(
+        tmp_path / "stated.csv",
+        "params,tokens,flops,loss",
+        [f"1e8,{k}e10,{k}e19,{2 + 1 / k}" for k in (1, 2, 4)],
+    )
     assert _fit(stated, "kaplan-compute").flops_convention == "published"
 
 
