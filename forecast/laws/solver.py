@@ -90,7 +90,7 @@ def fit(
 def _soft_scale(
     law: Law, points: Points, loss: Loss, space: Space, constraints: Constraints, *, seed: int, starts: int
 ) -> float:
-    """Noise variance of the fit without penalties, where the loss is not a likelihood: it gives the penalties' `sd` its meaning."""
+    """Noise variance of the fit without penalties, which gives their `sd` its meaning; 1 for a likelihood."""
     if not constraints.soft or loss.is_likelihood:
         return 1.0
     plain = build_objective(law, points, loss, space, replace(constraints, soft={}), 1.0)
