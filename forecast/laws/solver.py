@@ -81,16 +81,21 @@ def fit(
         extra = {"rho": float(loss.rho or 0.0)}
     else:
         extra = {}
-    soft_scale = 1.0
-    if constraints.soft and not loss.is_likelihood:
-        plain = build_objective(law, points, loss, used_space, replace(constraints, soft={}), 1.0)
-        # Least squares do not know the noise: without it, 1 / sd^2 has no weight relative to the residuals. A few starts are
-        # enough for a variance.
-        unpulled, _, _ = search(plain, seed=seed, starts=max(8, starts // 4))
-        soft_scale = max(covariances(plain, unpulled).noise_variance, 1e-300)
+    soft_scale = _soft_scale(law, points, loss, used_space, constraints, seed=seed, starts=max(8, starts // 4))
     objective = build_objective(law, points, loss, used_space, constraints, soft_scale)
     u, minima, agreed = search(objective, seed=seed, starts=starts, extra=extra_starts)
     return _conclude(objective, u, minima, agreed, points=points, constraints=constraints, extra=extra)
+
+
+def _soft_scale(
+    law: Law, points: Points, loss: Loss, space: Space, constraints: Constraints, *, seed: int, starts: int
+) -> float:
+    """Noise variance of the fit without penalties, which gives their `sd` its meaning; 1 for a likelihood."""
+    if not constraints.soft or loss.is_likelihood:
+        return 1.0
+    plain = build_objective(law, points, loss, space, replace(constraints, soft={}), 1.0)
+    unpulled, _, _ = search(plain, seed=seed, starts=starts)
+    return float(max(covariances(plain, unpulled).noise_variance, 1e-300))
 
 
 def _conclude(

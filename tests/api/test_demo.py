@@ -63,12 +63,12 @@ def test_every_item_is_stored(demo):
 
 def test_interruption_in_the_middle_of_a_training_is_made_good(demo, tmp_path, monkeypatch):
     _, card, whole = demo
-    import forecast.api.train as train
+    import forecast.training.family as family
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "train_all", interrupted)
+    monkeypatch.setattr(family, "train_all", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_demo(tmp_path, seed=3, card=card, items=60, jobs=1)
     monkeypatch.undo()
