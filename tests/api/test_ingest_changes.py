@@ -138,7 +138,8 @@ def test_values_that_are_no_numbers_are_named_or_refused(tmp_path: Path) -> None
     assert report.observations == 5
     assert report.left_out == (
         "results_1.json: absent: not kept are acc (it is 'N/A')",
-        "results_1.json: filters: not kept are exact_match (the value of filter flexible-extract is used instead of strict-match)",
+        "results_1.json: filters: not kept are exact_match"
+        " (the value of filter flexible-extract is used instead of strict-match)",
         "results_1.json: null: not kept are acc (it is 'None'); perplexity (it is inf)",
     )
     assert set(report.left_out) <= set(notices)
