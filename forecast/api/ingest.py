@@ -295,7 +295,7 @@ def describe(
     if tokens is not None and not are_tokens(tokens, step):
         raise UsageError(f"`tokens=` is {tokens:.15g}", expected=TOKENS_EXPECTED)
     untrained = not (step or tokens or flops)
-    check_scale("the options", params=params, tokens=tokens, flops=flops, may_be_untrained=untrained)
+    check_scale("", params=params, tokens=tokens, flops=flops, may_be_untrained=untrained)
     if family is None and model is None and all(value is None for value in numbers.values()):
         return None
     return CheckpointRequest(
