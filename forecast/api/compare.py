@@ -17,7 +17,7 @@ from forecast.observations.family_pair import load_pair, near_path
 from forecast.observations.measurements import Measurements, Notice, Selection
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison:
     """Compute-equivalent gain of A over B."""
 
@@ -50,6 +50,11 @@ class Comparison:
     """By compute alone over all rows, beside a matched gain: with it the families' training lengths count as efficiency."""
     verdict: str
     warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """The gain with its interval and the verdict, in one line."""
+        gain = f"{self.gain.ratio:.3g} times the compute of {self.family_a} ({self.gain.lo:.3g} to {self.gain.hi:.3g})"
+        return f"<Comparison on {self.task}, {self.metric}: {self.family_b} needs {gain}; {self.verdict}>"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,7 +125,7 @@ def compare_drawn(
     check_level(level)
     check_replicates(replicates)
     if at is not None and not np.isfinite(at):
-        raise UsageError(f"--at is {at}", expected="a level of the metric that both families reach")
+        raise UsageError(f"`at=` is {at}", expected="a level of the metric that both families reach")
     pair = load_pair(source, family_a, family_b, selection, metric=metric, notice=notice)
     runs_a, runs_b = pair.runs()
     found = compare_runs(runs_a, runs_b, at=at, level=level, replicates=replicates, seed=seed)

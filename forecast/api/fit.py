@@ -46,7 +46,7 @@ def soft_values(given: Mapping[str, tuple[float, float]]) -> dict[str, SoftValue
     return {name: SoftValue(mean=mean, sd=sd) for name, (mean, sd) in given.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FitReport:
     """A fit, ready to print."""
 
@@ -86,6 +86,15 @@ class FitReport:
     constants: tuple[Constant, ...]
     extra: Mapping[str, float]
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Law, status and constants, in one line."""
+        known = ((entry.name, entry.value, entry.standard_error) for entry in self.constants)
+        values = ", ".join(
+            f"{name} not identified" if value is None or error is None else f"{name} = {value:.4g} ± {error:.2g}"
+            for name, value, error in known
+        )
+        return f"<FitReport {self.law} of {self.y} ({self.n_rows} rows, {self.status}): {values}>"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

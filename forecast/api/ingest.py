@@ -137,7 +137,7 @@ def import_paths(
     if described is not None and own is not None:
         raise UsageError(
             f"{own} says itself what its checkpoints are",
-            expected="--family, --model, --step, --params, --tokens and --flops with lm-eval results only",
+            expected="`family=`, `model=`, `step=`, `params=`, `tokens=` and `flops=` with lm-eval results only",
             remedy="leave them out, or import it by itself",
         )
     if store.path.is_file():

@@ -107,7 +107,7 @@ def find_optimum(
         FitError: no approach can be used, with the reason of each.
     """
     for budget in budgets:
-        check_scale("", flops=budget)
+        check_scale("", flops=budget, argument="budgets")
     check_approaches(approaches)
     check_level(level)
     check_replicates(replicates)

@@ -26,7 +26,7 @@ _LEAST_RATIO, _LARGEST_RATIO = 0.01, 1e6
 _LONGEST_CONTEXT = 100_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Plan:
     """A ladder for a target, and the next run where runs were given."""
 
@@ -47,6 +47,11 @@ class Plan:
     """Loss of the runs that were given; None without runs."""
     num_fewshot: int | None = None
     """Shots that it was measured with; None where unknown."""
+
+    def __repr__(self) -> str:
+        """Target and ladder, in one line."""
+        target = f"{self.target_flops:.3g} FLOPs ({self.target_params:.3g} parameters, {self.target_tokens:.3g} tokens)"
+        return f"<Plan for {target}: {len(self.rungs)} rungs, {self.ladder_flops:.3g} FLOPs>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +81,8 @@ def make_plan(source: Path | None, selection: Selection, request: PlanRequest, *
     _check(request)
     if source is None and (selection != Selection() or metric is not None or request.next_budget is not None):
         raise UsageError(
-            "runs are chosen (--family, --task, --where, --metric or --next-budget), and none are given",
-            remedy="name them with --table or --db",
+            "runs are chosen (`family=`, `task=`, `where=`, `metric=` or `next_budget=`), and none are given",
+            remedy="name them with `table=` or `db=`",
         )
     basis, loss, shots = printed_basis(), None, None
     if source is not None:
@@ -128,9 +133,9 @@ def _measured_basis(counted: CountedRuns, sweep: Sweep | None, request: PlanRequ
 
 
 def _check(request: PlanRequest) -> None:
-    check_scale("", flops=request.target_flops)
+    check_scale("", flops=request.target_flops, argument="target_flops")
     if request.target_flops < _LEAST_TARGET:
-        raise UsageError(f"--flops is {request.target_flops:g}", expected=f"at least {_LEAST_TARGET:g}")
+        raise UsageError(f"`target_flops=` is {request.target_flops:g}", expected=f"at least {_LEAST_TARGET:g}")
     if not 0 < request.fraction <= 1:
         raise UsageError(f"fraction is {request.fraction:g}", expected="a number above 0 and at most 1, such as 0.01")
     if not 2 <= request.rungs <= 50:

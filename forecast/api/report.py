@@ -95,7 +95,7 @@ def _write(content: ReportContent, out: Path) -> None:
         with replacing(out) as partial:
             partial.write_text(render_page(content), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror}", remedy="name another file with --out") from error
+        raise InputError(f"{out} cannot be written: {error.strerror}", remedy="name another file with `out=`") from error
 
 
 def _sections(found: FamilyLadders, flops: Sequence[float], request: ForecastRequest, progress: Progress) -> list[Section]:

@@ -144,7 +144,7 @@ def _select_family(card: FamilyCard, sizes: str, revisions: str, subset: str, ch
         parts = list(dict.fromkeys(model.subset for model in card.models if model.subset))
         candidates = tuple(model for model in card.models if model.subset.lower() == subset.lower())
         if not candidates:
-            remedy = suggest(subset, parts, kind="subset") if parts else "leave --subset out"
+            remedy = suggest(subset, parts, kind="subset") if parts else "leave `subset=` out"
             raise UsageError(f"family '{card.name}' has no subset '{subset}'", remedy=remedy)
     chosen = choose_models(candidates, sizes, family=card.name)
     return [request_of(card, model, entry) for model in chosen for entry in choose_revisions(model, revisions)]

@@ -43,7 +43,7 @@ class ForecastRequest:
                 f"recipe shift is {self.recipe_shift}", expected="a fraction of at least 0, e.g. 0.02 for two points"
             )
         if self.fit_max_flops is not None:
-            check_scale("--fit-max-flops", flops=self.fit_max_flops)
+            check_scale("`fit_max_flops=`", flops=self.fit_max_flops)
         if self.method != "auto":
             get_method(self.method)
 

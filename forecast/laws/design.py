@@ -102,7 +102,7 @@ def choose_next_run(runs: TrainingRuns, frontier: Frontier, target_flops: float,
     if budget < low:
         raise FitError(
             f"{budget:.3g} FLOPs remain in the budget after the runs already made, less than their cheapest ({low:.3g})",
-            remedy="raise --fraction, or say with --next-budget what the next run may cost",
+            remedy="raise `fraction=`, or say with `next_budget=` what the next run may cost",
         )
     candidates = candidate_runs(low, budget, k)
     target = np.array([frontier.params(target_flops), target_flops / (k * frontier.params(target_flops))])

@@ -107,7 +107,7 @@ def flops_per_param_token(runs: TrainingRuns, *, tolerance: float = 1.25) -> flo
         raise FitError(
             f"C / (N D) varies from {low:.3g} to {high:.3g} between rows",
             expected="FLOPs and parameters counted by one convention (6 N D gives 6 everywhere)",
-            remedy="recount FLOPs with --flops-convention 6nd-total or 6nd-non-embedding",
+            remedy="recount FLOPs with `flops_convention=` 6nd-total or 6nd-non-embedding",
         )
     return float(np.median(k))
 

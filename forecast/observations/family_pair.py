@@ -59,12 +59,12 @@ def _check_alike(a: Measurements, b: Measurements) -> None:
             remedy="give both families' FLOPs by one convention",
         )
     if a.task != b.task:
-        raise UsageError(f"{a.family} has {a.task}, {b.family} has {b.task}", remedy="choose one with --task")
+        raise UsageError(f"{a.family} has {a.task}, {b.family} has {b.task}", remedy="choose one with `task=`")
     if a.num_fewshot != b.num_fewshot:
         raise UsageError(
             f"{a.family} was measured on {a.task} with {a.num_fewshot} shots, {b.family} with {b.num_fewshot}",
             expected="the same shots of both",
-            remedy="choose --num-fewshot",
+            remedy="choose `num_fewshot=`",
         )
     if set(a.members) != set(b.members):
         apart = sorted(set(a.members) ^ set(b.members))

@@ -37,7 +37,7 @@ class Wanted:
         """Check what can be checked before anything is read."""
         check_chance(self.chance)
         if self.chance is not None and not self.tasks:
-            raise UsageError("--chance without a task", expected="the tasks that have this chance level, in --task")
+            raise UsageError("`chance=` without a task", expected="the tasks that have this chance level, in `task=`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ def choose(
     holding = _holding(measured, wanted, families)
     if len(holding) > 1:
         raise UsageError(
-            f"{source.path} holds {len(holding)} families on these tasks ({listed(holding)})", remedy="name one with --family"
+            f"{source.path} holds {len(holding)} families on these tasks ({listed(holding)})", remedy="name one with `family=`"
         )
     return _choose(
         source, measured, holding[0], wanted, accuracies=accuracies, with_items=with_items, siblings=siblings, lenient=False
@@ -271,7 +271,7 @@ def _lacking(own: Sequence[Measured], names: Sequence[str], shots: Mapping[str, 
     return UsageError(
         f"{own[0].family} has no results on {', '.join(names[:4])} with {shots[names[0]]} shots",
         expected=f"shots that were measured: {said}",
-        remedy="choose --num-fewshot, or leave it out",
+        remedy="choose `num_fewshot=`, or leave it out",
     )
 
 

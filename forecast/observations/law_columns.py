@@ -41,7 +41,7 @@ def choose_columns(law: Law, data: Measurements, columns: Mapping[str, str], y: 
         data.column(y)
         used = [name for name, column in chosen.items() if column == y]
         if used:
-            raise UsageError(f"{y} is what '{law.name}' predicts from ({used[0]})", expected="another column in --y")
+            raise UsageError(f"{y} is what '{law.name}' predicts from ({used[0]})", expected="another column in `y=`")
         check_output(law, y)
         return chosen, y
     taken = set(chosen.values())

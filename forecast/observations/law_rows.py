@@ -38,7 +38,7 @@ class LawRows:
         """
         errors = self.data.column(f"{self.y}_sem")
         if not np.all(np.isfinite(errors) & (errors > 0)):
-            raise FitError(f"some rows have no standard error of {self.y}", remedy="leave out --use-sem")
+            raise FitError(f"some rows have no standard error of {self.y}", remedy="leave out `use_sem=`")
         return errors / self.data.column(self.y) if space is Space.LOG else errors
 
     def check_logarithms(self) -> None:
@@ -53,7 +53,7 @@ class LawRows:
             raise FitError(
                 f"{self.y} is {values[bad[0]]:g} in row '{self.data.runs[bad[0]]}'",
                 expected="numbers above 0: residuals are taken in logarithms",
-                remedy="leave the row out, or take --space linear",
+                remedy="leave the row out, or take `space=` linear",
             )
 
 
@@ -83,7 +83,7 @@ def rows_for_law(law: Law, data: Measurements, columns: Mapping[str, str], y: st
         notice(f"{dropped} of {len(data)} rows lack one of {', '.join(needed)}, or are untrained, and are left out")
     data = data.take(np.flatnonzero(complete).tolist())
     if not len(data):
-        raise FitError(f"no row of {data.source} has all of {', '.join(needed)}", remedy="name other columns with --x and --y")
+        raise FitError(f"no row of {data.source} has all of {', '.join(needed)}", remedy="name others with `columns=` and `y=`")
     _check_scales(law, data, x)
     check_used(data.columns, data.runs, {column: name for name, column in x.items()} | {y: y})
     return LawRows(data=data, x=x, y=y, dropped=dropped)

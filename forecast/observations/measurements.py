@@ -127,7 +127,7 @@ def load_measurements(source: Path, selection: Selection, *, notice: Notice, par
     found = choose(opened, selection.wanted, accuracies=False).asked
     if len(found) > 1:
         tasks = listed([entry.ladder.task for entry in found])
-        raise UsageError(f"{source} holds {len(found)} tasks ({tasks})", remedy="name one with --task")
+        raise UsageError(f"{source} holds {len(found)} tasks ({tasks})", remedy="name one with `task=`")
     return _view(source, found[0], selection, notice)
 
 
@@ -161,7 +161,7 @@ def _from_plain(source: Path, names: Sequence[str], rows: Sequence[Sequence[str]
             row for row in rows if row[index[name]] == value or (wanted is not None and as_number(row[index[name]]) == wanted)
         ]
     if not rows:
-        raise UsageError(f"no row of {source} is left by --where")
+        raise UsageError(f"no row of {source} is left by `where=`")
     kept = choose_plain(source, names, rows, family=selection.family, task=selection.task, num_fewshot=selection.num_fewshot)
     rows = kept.rows
     columns = {}

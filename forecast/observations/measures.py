@@ -141,7 +141,7 @@ def choose_shots(task: str, runs: Mapping[int | None, int], asked: int | None = 
         asked: the user's choice.
 
     >>> choose_shots("arc_easy", {0: 4, 5: 8}).note
-    'arc_easy was measured with 0 and 5 shots, never mixed; 0 are taken, as its card says (--num-fewshot chooses).'
+    'arc_easy was measured with 0 and 5 shots, never mixed; 0 are taken, as its card says (`num_fewshot=` chooses).'
     >>> choose_shots("no_card", {0: 4, 5: 8}).num_fewshot, choose_shots("arc_easy", {0: 4}, asked=5)
     (5, None)
     """

@@ -48,7 +48,7 @@ def choose_plain(
     common = {}
     asked = {"family": family, "task": task, "num_fewshot": None if num_fewshot is None else str(num_fewshot)}
     for column, wanted in asked.items():
-        option = f"--{column.replace('_', '-')}"
+        option = f"`{column}=`"
         if column not in names:
             if wanted is not None:
                 raise UsageError(

@@ -143,7 +143,7 @@ def open_source(
 
         if where:
             raise UsageError(
-                "--where filters tables, not results files", remedy="use --task, --family, or export with forecast sql"
+                "`where=` filters tables, not results files", remedy="use `task=`, `family=`, or export with forecast sql"
             )
         return StoreSource(Store(path))
     from forecast.importers import read_observations
@@ -171,7 +171,7 @@ def _matches(row: ObservationRow, name: str, value: str, source: Path) -> bool:
     elif name in row.metrics:
         found = row.metrics[name]
     else:
-        raise UsageError(f"{source} has no column '{name}'", expected="a column of the table in --where")
+        raise UsageError(f"{source} has no column '{name}'", expected="a column of the table in `where=`")
     number, wanted = as_number(found), as_number(value)
     if number is not None and wanted is not None:
         return number == wanted

@@ -90,7 +90,7 @@ def _loss_column(data: Measurements, metric: str | None) -> str:
         raise UsageError(
             f"{data.source} has no loss",
             expected="a column " + " or ".join(wanted),
-            remedy="name the one that holds it: --metric",
+            remedy="name the one that holds it: `metric=`",
         )
     return present[0]
 

@@ -274,7 +274,7 @@ def _check_types(folder: Path, model: Any) -> None:
         raise CheckpointError(
             f"the weights in {folder} hold {len(whole)} tensors of whole numbers ({_first_three(whole)})",
             expected="floating-point weights, or a quantization_config in config.json that says how to decode them",
-            remedy="save the checkpoint in a floating-point type; --quantize scores quantised variants of it",
+            remedy="save the checkpoint in a floating-point type; `quantize=` scores quantised variants of it",
         )
 
 

@@ -62,12 +62,12 @@ def _refuse_unknown(names: Sequence[str], index: TaskIndex, broken: Sequence[str
             continue
         if broken:
             raise InputError(
-                f"task '{name}' is not in any readable file of --include-path: {'; '.join(broken[:3])}",
+                f"task '{name}' is not in any readable file of `include_path=`: {'; '.join(broken[:3])}",
                 expected="YAML task definitions",
                 remedy="repair the file, or move it away if the task is not meant to be there",
             )
         raise UsageError(
             f"unknown task '{name if len(name) <= 100 else name[:99] + '…'}'",
-            expected="a task, group or tag of lm-eval or of --include-path",
+            expected="a task, group or tag of lm-eval or of `include_path=`",
             remedy=did_you_mean(name, index, count=3) or "see `forecast tasks`",
         )

@@ -143,7 +143,7 @@ def _strict_shots(num_fewshot: int | None) -> ShotsRule:
             raise UsageError(
                 f"{task} of {family} is stored with {', '.join(map(str, known))} shots",
                 expected="one number of examples in the prompt",
-                remedy="choose it with --num-fewshot",
+                remedy="choose it with `num_fewshot=`",
             )
         return known[0], ""
 

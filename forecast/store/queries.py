@@ -226,7 +226,7 @@ def explain_query(connection: duckdb.DuckDBPyConnection, path: Path, error: duck
         return UsageError(
             message,
             expected="a query that reads only the results file",
-            remedy="name what else the query may read with --read PATH",
+            remedy="name what else the query may read with `read=` PATH",
         )
     if _LOCKED.search(text):
         return UsageError(message, expected="a setting of how answers look")

@@ -55,7 +55,7 @@ def find_saved(plan: MemberPlan, folder: Path, step: int) -> Path | None:
         raise CheckpointError(
             f"{path} was trained by another recipe, seed, corpus or tokenizer",
             expected="one recipe, seed, corpus and tokenizer per family folder",
-            remedy="name another --output folder or delete this one",
+            remedy="name another `output=` folder or delete this one",
         )
     return path
 

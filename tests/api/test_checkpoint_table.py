@@ -97,7 +97,7 @@ def test_numbers_belong_to_the_models_in_their_order(folders: list[Path]) -> Non
     [{"tokens": [10**9]}, {"params": 10**6}, {"flops": [1e15, 1e16, 1e17, 1e18]}, {"tokens": [1, 2, 0]}, {"flops": [1e15] * 2}],
 )
 def test_a_number_too_few_or_too_many_is_refused(options: dict[str, object], folders: list[Path]) -> None:
-    with pytest.raises(UsageError, match=r"one for each --model, in their order|from 100 to"):
+    with pytest.raises(UsageError, match=r"one for each `models=`, in their order|from 100 to"):
         select(models=[str(folder) for folder in folders], **options)  # type: ignore[arg-type]
 
 

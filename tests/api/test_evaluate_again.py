@@ -68,7 +68,7 @@ def test_what_predict_will_miss_is_said_and_can_be_given_without_scoring_again(
     first = evaluate(select(models=models), **options)
     [said] = first.missing
     assert "training FLOPs are not known of toy-0, toy-1, toy-2" in said
-    assert "--tokens" in said
+    assert "`tokens=`" in said
     monkeypatch.setattr(checkpoint_sweep, "load_checkpoint", lambda *_, **__: pytest.fail("scored again"))
     [few] = evaluate(select(models=models[:2], tokens=[10**9, 2 * 10**9]), **options).missing
     assert "at least 3 checkpoints of 2 models" in few

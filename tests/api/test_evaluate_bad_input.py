@@ -109,8 +109,8 @@ def test_an_unknown_task_is_refused_with_the_nearest_names(checkpoints: list[Pat
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"include_path": Path("/nowhere")}, "--include-path"),
-        ({"data_dir": Path("/nowhere")}, "--data-dir"),
+        ({"include_path": Path("/nowhere")}, "`include_path=`"),
+        ({"data_dir": Path("/nowhere")}, "`data_dir=`"),
         ({"dtype": "float8"}, "float8"),
         ({"device": "tpu"}, "tpu"),
         ({"device": "cuda"}, "CUDA"),

@@ -175,7 +175,7 @@ def test_mixed_conventions_are_never_mixed(tmp_path: Path) -> None:
 
 def test_several_families_must_be_chosen_from(tmp_path: Path) -> None:
     path = write_table(tmp_path / "two.csv", families=("one", "two"))
-    with pytest.raises(UsageError, match=r"holds 2 families on these tasks \(one, two\); name one with --family"):
+    with pytest.raises(UsageError, match=r"holds 2 families on these tasks \(one, two\); name one with `family=`"):
         load_measurements(path, Selection(), notice=silent)
     assert load_measurements(path, Selection(family="two"), notice=silent).family == "two"
 

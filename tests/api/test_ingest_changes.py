@@ -191,16 +191,16 @@ def test_a_broken_file_in_a_folder_stops_no_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["params", "tokens", "flops", "step"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1])
 def test_numbers_that_cannot_be_are_usage_errors(name: str, value: float) -> None:
-    with pytest.raises(UsageError, match=rf"--{name} is .*finite number"):
+    with pytest.raises(UsageError, match=rf"`{name}=` is .*finite number"):
         describe(**{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ({"flops": 1e308}, "flops is 1e"),
-        ({"params": 7}, "params is 7"),
-        ({"params": 1e9, "tokens": 2e10, "flops": 0}, "flops is 0"),
+        ({"flops": 1e308}, "`flops=` is 1e"),
+        ({"params": 7}, "`params=` is 7"),
+        ({"params": 1e9, "tokens": 2e10, "flops": 0}, "`flops=` is 0"),
         ({"params": 1e9, "tokens": 2e10, "flops": 1.2e26}, "6 x params x tokens is 1.2e"),
         ({"params": 1e9 + 0.5}, "a whole number"),
     ],

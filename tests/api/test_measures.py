@@ -159,7 +159,7 @@ def test_a_task_is_found_in_other_spellings(tmp_path: Path, kind: str) -> None:
     assert task("ARC-Challenge") == "arc_challenge@0shot"
     (said,) = load_ladders(source, Wanted(tasks=["ARC-Challenge"]))
     assert said.notes == (
-        "ARC-Challenge was measured with 0 and 5 shots, never mixed; 0 are taken, as its card says (--num-fewshot chooses).",
+        "ARC-Challenge was measured with 0 and 5 shots, never mixed; 0 are taken, as its card says (`num_fewshot=` chooses).",
     )
     assert load_ladders(source, Wanted(tasks=["arc_challenge@5shot"]))[0].notes == ()
     assert task("arc_c", 5) == task("ARC-c 5-shot") == "arc_challenge@5shot"

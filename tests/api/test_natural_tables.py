@@ -135,9 +135,9 @@ def test_a_choice_that_a_plain_table_cannot_follow_is_refused(tmp_path: Path) ->
     path = _plain(tmp_path / "t.csv", "tokens,loss", [f"{100 * 2**i},{2 + 5 / 2**i}" for i in range(8)])
     request = FitRequest(law="m2", replicates=0)
     for selection, said in (
-        (Selection(task="a"), "no column 'task', so --task a"),
-        (Selection(family="b"), "no column 'family', so --family b"),
-        (Selection(num_fewshot=5), "no column 'num_fewshot', so --num-fewshot 5"),
+        (Selection(task="a"), "no column 'task', so `task=` a"),
+        (Selection(family="b"), "no column 'family', so `family=` b"),
+        (Selection(num_fewshot=5), "no column 'num_fewshot', so `num_fewshot=` 5"),
     ):
         with pytest.raises(UsageError, match=said):
             fit_law(path, selection, request, notice=lambda _text: None)

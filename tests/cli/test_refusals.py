@@ -158,7 +158,7 @@ def test_refused_before_any_data_are_read(
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and readable(path, mode))
     for name in ("locked", "folder.png"):
         Path(name).mkdir()
-    for module in ("fitting", "optimal"):
+    for module in ("fit", "optimal"):
         monkeypatch.setattr(f"forecast.api.{module}.load_measurements", lambda *_, **__: pytest.fail("read"))
     for name in ("predict.load_with_siblings", "backtest.load_ladders"):
         monkeypatch.setattr(f"forecast.api.{name}", lambda *_, **__: pytest.fail("read"))

@@ -63,7 +63,7 @@ def test_untrusted_code_is_neither_fetched_nor_run(hub, published: Path, tmp_pat
     with pytest.raises(CheckpointError, match=r"config\.json"):
         load_checkpoint(folder, dtype="float32", device="cpu", trust_remote_code=fetcher.trusts(request))
     # Also where the code lies beside the weights already.
-    with pytest.raises(CheckpointError, match="name the model with --trust-remote-code"):
+    with pytest.raises(CheckpointError, match="name the model with `trust_remote_code=`"):
         load_checkpoint(tmp_path / "odd", dtype="float32", device="cpu")
     assert not published.exists()
 

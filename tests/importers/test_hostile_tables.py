@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from forecast.core.errors import InputError
-from forecast.importers import read_observations, tables, text_lines
+from forecast.importers import read_observations, table_blocks, text_lines
 
 HEADER = "family,model,task,params,tokens,flops,acc"
 LINE = "f,m,t,1e9,2e10,1.2e20,0.5"
@@ -134,7 +134,7 @@ def test_compressed_files_that_never_end_are_left_early(tmp_path: Path, monkeypa
 
 
 def test_more_rows_than_memory_holds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "_MOST_ROWS", 2)
+    monkeypatch.setattr(table_blocks, "_MOST_ROWS", 2)
     with pytest.raises(InputError, match="has more than 2 rows"):
         read_observations(write(tmp_path, f"{HEADER}\n{LINE}\n{LINE}\n{LINE}\n"))
     columns = {"family": ["f"] * 3, "model": ["m"] * 3, "task": ["t"] * 3, "flops": [1e20] * 3, "acc": [0.5] * 3}

@@ -87,7 +87,7 @@ def test_unknown_names_are_refused_in_the_same_words(command: str, source: Path)
 def test_several_families_are_refused_in_the_same_words(command: str, source: Path) -> None:
     with pytest.raises(UsageError) as error:
         QUESTIONS[command](source, None, "piqa")
-    assert str(error.value) == f"{source} holds 2 families on these tasks (f, g); name one with --family"
+    assert str(error.value) == f"{source} holds 2 families on these tasks (f, g); name one with `family=`"
 
 
 @pytest.mark.parametrize("command", QUESTIONS)
@@ -113,7 +113,7 @@ def test_shots_in_a_task_s_name_are_heard_by_laws_too(tmp_path: Path) -> None:
             lambda path=path: load_measurements(path, Selection(task="arc_easy 5-shot", num_fewshot=0), notice=silent),
             lambda path=path: load_ladders(path, Wanted(tasks=["arc_easy 5-shot"], num_fewshot=0)),
         ):
-            with pytest.raises(UsageError, match="'arc_easy 5-shot' with --num-fewshot 0; expected one number of shots"):
+            with pytest.raises(UsageError, match="'arc_easy 5-shot' with `num_fewshot=` 0; expected one number of shots"):
                 ask()
 
 
@@ -127,7 +127,7 @@ def test_shots_that_were_not_measured_are_refused_in_the_same_words(source: Path
             ask()
         said.add(str(error.value))
     assert said == {
-        "f has no results on piqa with 5 shots; expected shots that were measured: 0; choose --num-fewshot, or leave it out"
+        "f has no results on piqa with 5 shots; expected shots that were measured: 0; choose `num_fewshot=`, or leave it out"
     }
 
 
@@ -184,7 +184,7 @@ def test_a_report_passes_over_what_a_family_lacks_without_a_word(tmp_path: Path)
 def test_no_task_named_means_all(tmp_path: Path) -> None:
     table = write(tmp_path / "runs.csv", lines_of("f", "piqa"), lines_of("f", "other"))
     assert [ladder.task for ladder in load_ladders(table, Wanted(tasks=[]))] == ["other", "piqa"]
-    with pytest.raises(UsageError, match=r"holds 2 tasks \(other, piqa\); name one with --task"):
+    with pytest.raises(UsageError, match=r"holds 2 tasks \(other, piqa\); name one with `task=`"):
         load_measurements(table, Selection(), notice=silent)
 
 

@@ -32,7 +32,7 @@ def configure(folder: Path, **changes: object) -> None:
         ({"num_hidden_layers": -1}, "num_hidden_layers is -1; expected a whole number above 0"),
         (
             {"attention_bias": False},
-            r"have 4 tensors .* \(gpt_neox.layers.0.attention.dense.bias, .*--allow-unused",
+            r"have 4 tensors .* \(gpt_neox.layers.0.attention.dense.bias, .*`allow_unused",
         ),
         ({"num_hidden_layers": 3}, r"lack 12 tensors of the architecture \(gpt_neox.layers.2"),
         ({"vocab_size": 999}, r"2 tensors .* another shape .*\(320, 32\); expected \(999, 32\)"),

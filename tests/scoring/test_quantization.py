@@ -45,8 +45,8 @@ def test_the_first_installed_library_is_taken(installed: set[str], asked: str, p
     [
         ("int8", "needs torchao or bitsandbytes, and neither is installed.*pip install torchao"),
         ("int4-bitsandbytes", "needs bitsandbytes, and it is not installed.*pip install bitsandbytes"),
-        ("int3", "--quantize int3; expected int8, int4"),
-        ("int8-gptq", "--quantize int8-gptq; expected"),
+        ("int3", "`quantize=` int3; expected int8, int4"),
+        ("int8-gptq", "`quantize=` int8-gptq; expected"),
     ],
 )
 def test_what_cannot_be_done_is_a_usage_error(installed: set[str], asked: str, message: str) -> None:

@@ -54,7 +54,7 @@ class NativeSource:
             CheckpointError: it cannot be loaded.
         """
         if subject.folder is None:
-            raise UsageError("a checkpoint without files", expected="--backend lm-eval:NAME,ARGS beside it")
+            raise UsageError("a checkpoint without files", expected="`backend=` lm-eval:NAME,ARGS beside it")
         loaded = self._sweep.open(subject.folder, trust_remote_code=subject.trusted)
         if loaded.unused:
             shown = ", ".join(loaded.unused[:_NAMED_TENSORS]) + (", ..." if len(loaded.unused) > _NAMED_TENSORS else "")
