@@ -6,6 +6,8 @@ import unicodedata
 
 _JOINERS = "\u200c\u200d"
 """Zero-width (non-)joiner: Persian and many emoji are written with them, and they move nothing."""
+_LEANING = frozenset({"Mn", "Me", "Sk"})
+"""Marks and modifiers that are drawn on the character before them: with none before them, nothing is seen."""
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories: control, format (bidirectional overrides), surrogate, line separator, paragraph separator."""
 
@@ -15,9 +17,17 @@ def printable(text: str) -> str:
 
     >>> print(printable("a\x1b[31mb\nc\u202ed"))
     a\x1b[31mb\nc\u202ed
+    >>> print(printable("\u0301a"), printable("a\u0301") == "a\u0301")
+    \u0301a True
     >>> printable("naïve 模型 [red] 😀")
     'naïve 模型 [red] 😀'
     """
+    if text and unicodedata.category(text[0]) in _LEANING and ord(text[0]) > 127:
+        return _escape(text[0]) + _without_controls(text[1:])
+    return _without_controls(text)
+
+
+def _without_controls(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_escape(char) if unicodedata.category(char) in _UNSEEN and char not in _JOINERS else char for char in text)

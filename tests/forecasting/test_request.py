@@ -24,7 +24,7 @@ TARGET = Target(name="t", flops=1e22)
         ({"level": 1.0}, "level is 1"),
         ({"level": float("nan")}, "level is nan"),
         ({"recipe_shift": -0.1}, "recipe shift is -0.1"),
-        ({"fit_max_flops": -1.0}, "--fit-max-flops"),
+        ({"fit_max_flops": -1.0}, "`fit_max_flops=`"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_any_data_are_read(options: dict[str, object], message: str) -> None:
