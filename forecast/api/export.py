@@ -49,13 +49,6 @@ def is_export(path: Path) -> bool:
     return check(path)
 
 
-def merge_export(folder: Path, db: Path) -> int:
-    """Take an export into a results file; return the item results added."""
-    from forecast.store import Store
-
-    return Store(db).merge(folder)
-
-
 def _rows(db_rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if not db_rows:
         raise InputError("nothing is stored yet", expected="at least one scored checkpoint", remedy="run `forecast eval` first")

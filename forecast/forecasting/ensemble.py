@@ -91,9 +91,13 @@ def fit_members(sample: Sample, names: Sequence[str]) -> dict[str, Fitted]:
     return {name: get_method(name).fit(sample) for name in names}
 
 
-def unsolved_fits(sample: Sample, members: Mapping[str, Fitted]) -> dict[str, float]:
-    """Share of each member's replicates whose fit did not converge: those are NaN even at the runs themselves."""
-    return {name: float(np.mean(np.isnan(fitted.accuracy(sample.points)).all(axis=1))) for name, fitted in members.items()}
+def unsolved_fits(at_runs: Mapping[str, FloatArray]) -> dict[str, float]:
+    """Share of each member's replicates whose fit did not converge: they have no number even at the runs themselves.
+
+    Args:
+        at_runs: member -> (B, M) accuracies at the rows of the sample that was fitted.
+    """
+    return {name: float(np.mean(np.isnan(values).all(axis=1))) for name, values in at_runs.items()}
 
 
 def stillness(sample: Sample, members: Mapping[str, Fitted]) -> float:

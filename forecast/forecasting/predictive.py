@@ -88,16 +88,16 @@ def predict_points(
     members = fit_members(resample(sample, replicates, rng), names)
     weights = member_weights(names, rehearsal.errors, still=stillness(sample, members))
     ensemble = Ensemble(members=members, weights=weights)
-    by_member = ensemble.by_member(points)
+    by_member, at_runs = ensemble.by_member(points), ensemble.by_member(sample.points)
     calibration = posterior_factor(rehearsal.evidence, elsewhere)
     return Predictive(
         point=ensemble.combine(by_member)[0],
-        scale=spread_of(ensemble, sample, points, by_member).scale(calibration),
+        scale=spread_of(ensemble, sample, points, by_member, at_runs).scale(calibration),
         ensemble=ensemble,
         by_member=by_member,
         origins=rehearsal.origins,
         elsewhere=elsewhere,
         calibration=calibration,
-        unsolved=unsolved_fits(sample, members),
+        unsolved=unsolved_fits(at_runs),
         validated=max((float(o.distance.max()) for o in rehearsal.origins), default=0.0),
     )

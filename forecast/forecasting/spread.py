@@ -27,7 +27,13 @@ LEAST_VARIANCE = 0.01
 """Least variance p (1 - p) of a single answer: a forecast of 0 or 1 is not certain."""
 
 
-def spread_of(ensemble: Ensemble, sample: Sample, points: Points, by_member: Mapping[str, FloatArray]) -> Spread:
+def spread_of(
+    ensemble: Ensemble,
+    sample: Sample,
+    points: Points,
+    by_member: Mapping[str, FloatArray],
+    at_runs: Mapping[str, FloatArray] | None = None,
+) -> Spread:
     """Variances before calibration.
 
     model = f^2 (disagreement^2 + .5 bootstrap^2 + misfit^2 + (gain / 5)^2 + 3e-6 ln(C / C_max)), noise = .8 p (1 - p) / items.
@@ -37,7 +43,7 @@ def spread_of(ensemble: Ensemble, sample: Sample, points: Points, by_member: Map
     """
     predictions = ensemble.combine(by_member)
     last = run_ends(sample)[-1]
-    at_runs = ensemble.by_member(sample.points)
+    at_runs = ensemble.by_member(sample.points) if at_runs is None else at_runs
     beyond = distance(points, sample)
     # Only beyond the largest run is there a gain that no measurement confirms.
     gain = np.where(beyond > 0, predictions[0] - ensemble.combine(at_runs)[0, last], 0.0)
