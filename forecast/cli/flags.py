@@ -41,9 +41,10 @@ def flag(argument: str) -> str:
 
 
 def with_flags(text: str) -> str:
-    """Write every argument in a message as its option.
+    """Write every argument in a message as its option, where the command has one; other text stays, a name of that shape too.
 
+    >>> remember_options(["--flops", "--params"])
     >>> with_flags("give `flops=`, or `params=` with `tokens=`")
-    'give --flops, or --params with --tokens'
+    'give --flops, or --params with `tokens=`'
     """
-    return re.sub(ARGUMENT, lambda found: flag(found[1]), text)
+    return re.sub(ARGUMENT, lambda found: option if (option := flag(found[1]))[2:] in _options else found[0], text)

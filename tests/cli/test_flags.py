@@ -20,7 +20,7 @@ def test_an_error_names_its_argument() -> None:
 
 
 def test_the_command_line_adds_the_dashes() -> None:
-    remember_options(["--task", "-t", "--checkpoints-table"])
+    remember_options(["--task", "-t", "--tokens", "--checkpoints-table"])
     assert (
         with_flags("`tokens=` is 3; a column `chance`, a `table=`") == "--tokens is 3; a column `chance`, a --checkpoints-table"
     )

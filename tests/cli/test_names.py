@@ -18,6 +18,7 @@ from rich.table import Table
 
 from forecast.cli.commands import eval_command
 from forecast.cli.console import PlainConsole, print_json, styled
+from forecast.cli.flags import remember_options
 from forecast.cli.text_scores import print_text_table
 from forecast.core.printable import printable
 from forecast.report.figure_text import figure_text
@@ -31,6 +32,7 @@ ANY_TEXT = st.text(st.characters(codec=None), max_size=40)
 def test_any_text_is_shown_as_it_is(name: str, other: str) -> None:
     # What has no width of its own, such as half a Hangul syllable, leaves no room for itself in a table.
     assume(cell_len(printable(other)) > 0 or not other)
+    remember_options([])
     written = io.StringIO()
     console = PlainConsole(file=written, width=10_000)
     table = Table(name, title=name, caption=name)
