@@ -173,6 +173,26 @@ class RunCounters:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GeneratedAnswer:
+    """One answer that a model wrote to one item, and what the task's own filters and metrics made of it."""
+
+    sample_idx: int
+    """Number of the draw, from 0; a greedy answer is number 0."""
+    text: str
+    """As generated, up to the first until-string."""
+    n_tokens: int
+    """Generated tokens, those of the until-string included."""
+    stopped: bool
+    """Whether an until-string or the end-of-text token ended it; False when the token limit did."""
+    extracted: Mapping[str, str] = field(default_factory=dict)
+    """Filter -> what it made of the text; the task's first filter comes first."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """lm-eval's number for this answer by `metric,filter`, e.g. `exact_match,strict-match`."""
+    correct: bool | None = None
+    """Whether it is right by the task's own main metric; None where that is not a yes or no, or nothing was run."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoredShard:
     """Results of some items of one run, in matching order; one entry per item, one number per choice."""
 
@@ -184,6 +204,11 @@ class ScoredShard:
     """Tokens of each choice's continuation that were scored."""
     is_greedy: tuple[tuple[bool, ...], ...]
     """Whether every scored token was the most probable one."""
+    gold_token_loglikelihoods: tuple[tuple[float, ...], ...] = ()
+    """log p of each token of the gold answer, in nats and in order; empty where the backend does not say, or per item where
+    the answer has one token."""
+    generations: tuple[tuple[GeneratedAnswer, ...], ...] = ()
+    """The answers to each item, by `sample_idx`; empty for tasks that are not generated."""
 
 
 @dataclass(frozen=True, kw_only=True)
