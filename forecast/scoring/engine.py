@@ -214,10 +214,12 @@ def _sum_requests(
     edges = np.concatenate([[0], np.cumsum(counts)[:-1]])
     within = np.arange(counts.sum()) - np.repeat(edges, counts)
     rows = tree.request_row[np.repeat(tree.request_start[requests], counts) + within]
+    by_token = scores[rows]
     return ScoredRequests(
         request=requests,
-        loglikelihood=np.add.reduceat(scores[rows], edges),
+        loglikelihood=np.add.reduceat(by_token, edges),
         is_greedy=np.logical_and.reduceat(greedy[rows], edges),
+        token_loglikelihood=by_token,
         tokens_computed=computed,
         tokens_padded=padded,
         flops=flops,
