@@ -131,7 +131,9 @@ class Store:
         with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
             wanted = "" if run_ids is None else "WHERE run_id IN (SELECT unnest($runs::VARCHAR[]))"
             parameters = {} if run_ids is None else {"runs": list(run_ids)}
-            connection.execute(f"FROM scores {wanted} ORDER BY family, flops, model, step, task, run_id", parameters)
+            connection.execute(
+                f"FROM scores {wanted} ORDER BY family, flops, model, step, task, num_fewshot, run_id", parameters
+            )
             return rows_of(connection)
 
     def rows(self, query: NamedQuery, **parameters: object) -> list[dict[str, Any]]:
