@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -188,3 +189,26 @@ def test_mistakes_are_named(lab: Lab, tmp_path: Path) -> None:
         compare_items(tmp_path / "t.csv", ["alpha", "beta"])
     [one] = compare_items(lab.path, ["alpha", "beta"])
     assert (one.n_items, one.se, one.detectable, one.p_value) == (1, None, None, 1.0)
+
+
+def test_the_command_prints_a_table_and_json(lab: Lab) -> None:
+    from typer.testing import CliRunner
+
+    from forecast.cli.app import build_app
+
+    right = [True, False] * 20
+    lab.answer("a", "t", right)
+    lab.answer("b", "t", right[::-1])
+    lab.answer("c", "t", [True] * 40)
+    run = CliRunner()
+    base = ["compare", "--items", "--db", str(lab.path)]
+    shown = run.invoke(build_app(), [*base, "a", "c"])
+    assert shown.exit_code == 0
+    assert all(word in shown.output for word in ("acc (%)", "50.0", "100.0", "-50"))
+    [one] = json.loads(run.invoke(build_app(), [*base, "a", "b", "--json"]).output)
+    promised = "task a b metric mean_a mean_b difference se p_value p_adjusted n_items detectable"
+    assert set(promised.split()) <= set(one)
+    assert (one["a_higher"], one["b_higher"], one["p_value"]) == (20, 20, 1.0)
+    assert len(json.loads(run.invoke(build_app(), [*base, "a,b,c", "--task", "t", "--json"]).output)) == 3
+    for wrong in (["a"], ["a", "b", "--at", "0.5"], ["a", "b", "--plot", "p.png"]):
+        assert isinstance(run.invoke(build_app(), [*base, *wrong]).exception, UsageError)
