@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from forecast.core.progress import Progress
 from forecast.core.records import RunCounters, RunStatus
 from forecast.evaluation.records import OpenedRun, ResultStore
 from forecast.evaluation.run_in_progress import RunInProgress
-from forecast.evaluation.scorers.scorer import Asked, Scorer, Scoring
+from forecast.evaluation.scorers.scorer import Asked, Scored, Scorer, Scoring
 from forecast.scoring.requests import TextRequest
 
 _Owners = Sequence[tuple[RunInProgress, TextRequest]]
@@ -38,7 +38,7 @@ def _score_unit(scorer: Scorer, opened: Sequence[OpenedRun], store: ResultStore,
 
     def name_text(index: int) -> str:
         run, request = owners[index]
-        return f"task '{run.task_name}', item {request.item_idx}, choice {request.choice_idx}"
+        return f"{run.task_label}, item {request.item_idx}, choice {request.choice_idx}"
 
     asked = Asked(
         texts=[request for _, request in owners],
@@ -50,7 +50,7 @@ def _score_unit(scorer: Scorer, opened: Sequence[OpenedRun], store: ResultStore,
         notice=lambda text: progress.notice(f"{name}: {text}"),
     )
     scoring = scorer.score(asked)
-    label = name if scorer.together else f"{name} {runs[0].task_name}"
+    label = name if scorer.together else f"{name} {opened[0].task.record.task}"
     try:
         totals = _add_up(scoring, asked.wanted, owners, progress, label)
     finally:
@@ -72,6 +72,9 @@ def _add_up(scoring: Scoring, wanted: NDArray[np.bool_], owners: _Owners, progre
     sums = np.zeros(len(owners))
     n_tokens = scoring.n_tokens.copy()
     greedy = np.ones(len(owners), dtype=np.bool_)
+    # A text in several parts is a document, not an answer; its tokens are not kept.
+    kept = np.array([run.keeps_tokens(request) for run, request in owners], dtype=np.bool_) & (scoring.n_parts == 1)
+    by_token: dict[int, tuple[float, ...]] = {}
     computed, padded, flops, bound = 0, 0, 0.0, scoring.flops_bound
     started = time.perf_counter()
     with progress.stage(label, scoring.total, scoring.unit) as bar:
@@ -81,9 +84,10 @@ def _add_up(scoring: Scoring, wanted: NDArray[np.bool_], owners: _Owners, progre
             np.subtract.at(missing, done.text, 1)
             if done.n_tokens is not None:
                 np.add.at(n_tokens, done.text, done.n_tokens)
+            by_token.update(_tokens_of(done, kept))
             for text in np.unique(done.text[missing[done.text] == 0]).tolist():
                 run, request = owners[text]
-                run.add(request, float(sums[text]), int(n_tokens[text]), bool(greedy[text]))
+                run.add(request, float(sums[text]), int(n_tokens[text]), bool(greedy[text]), by_token.pop(text, ()))
             computed += done.tokens_computed
             padded += done.tokens_padded
             flops += done.flops
@@ -101,6 +105,16 @@ def _add_up(scoring: Scoring, wanted: NDArray[np.bool_], owners: _Owners, progre
         flops_done=flops,
         flops_bound=bound,
     )
+
+
+def _tokens_of(done: Scored, kept: NDArray[np.bool_]) -> Iterator[tuple[int, tuple[float, ...]]]:
+    """Texts among these parts whose loglikelihood is kept token by token, with it; a single token's is the text's own."""
+    if done.token_loglikelihood is None or done.part_tokens is None:
+        return
+    stops = np.cumsum(done.part_tokens)
+    for part in np.flatnonzero(kept[done.text] & (done.part_tokens > 1)).tolist():
+        start = int(stops[part] - done.part_tokens[part])
+        yield int(done.text[part]), tuple(done.token_loglikelihood[start : int(stops[part])].tolist())
 
 
 def _share_out(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from forecast.core.errors import CheckpointError
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
+from forecast.scoring.device_memory import is_out_of_memory, release_cached_memory
 from forecast.scoring.flops import forward_cost
 from forecast.scoring.packed_forward import PackedModel
 from forecast.scoring.plain_forward import PlainInput, score_inputs
@@ -180,17 +181,12 @@ def _batches_within_memory(
                 yield batch
             return
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error) or budget <= 1:
+            if not is_out_of_memory(error) or budget <= 1:
                 raise
             budget //= 2
         # Outside the handler: the traceback would keep the failed batch's tensors alive.
-        if start < total and torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # The CPU allocator raises a plain RuntimeError, which only its text tells apart.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if start < total:
+            release_cached_memory()
 
 
 def _carry_limit(checkpoint: LoadedCheckpoint) -> int:
@@ -218,10 +214,12 @@ def _sum_requests(
     edges = np.concatenate([[0], np.cumsum(counts)[:-1]])
     within = np.arange(counts.sum()) - np.repeat(edges, counts)
     rows = tree.request_row[np.repeat(tree.request_start[requests], counts) + within]
+    by_token = scores[rows]
     return ScoredRequests(
         request=requests,
-        loglikelihood=np.add.reduceat(scores[rows], edges),
+        loglikelihood=np.add.reduceat(by_token, edges),
         is_greedy=np.logical_and.reduceat(greedy[rows], edges),
+        token_loglikelihood=by_token,
         tokens_computed=computed,
         tokens_padded=padded,
         flops=flops,

@@ -71,7 +71,8 @@ def score_plainly(
         owners = [index for inputs in batch for index in by_input[inputs]]
         counts = np.array([len(plan.requests[index].targets) for index in owners])
         edges = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        sums = np.add.reduceat(plain.log_p.numpy(), edges)
+        by_token = plain.log_p.numpy()
+        sums = np.add.reduceat(by_token, edges)
         if not np.isfinite(sums).all():
             worst = owners[int(np.flatnonzero(~np.isfinite(sums))[0])]
             raise non_finite_error(name_request(worst))
@@ -80,6 +81,7 @@ def score_plainly(
             request=np.array(owners, dtype=np.int64)[asked],
             loglikelihood=sums[asked],
             is_greedy=np.logical_and.reduceat(plain.greedy.numpy(), edges)[asked],
+            token_loglikelihood=by_token[np.repeat(asked, counts)],
             tokens_computed=sum(len(inputs) for inputs in batch),
             tokens_padded=plain.padded,
             flops=cost.of_padded(len(batch), len(batch[0]), plain.logits),

@@ -15,7 +15,7 @@ import numpy as np
 from forecast.core.errors import InputError, UsageError
 from forecast.core.failures import say_failure
 from forecast.core.hashing import content_hash
-from forecast.core.records import ItemRecord, TaskRecord, make_item
+from forecast.core.records import ItemRecord, TaskRecord, make_item, task_label
 from forecast.scoring.requests import RenderedTask, TextRequest
 
 LM_EVAL_FEWSHOT_SEED = 1234
@@ -44,6 +44,7 @@ def render_task(
     if getattr(task, "MULTIMODAL", False) or getattr(task, "UNSAFE_CODE", False):
         raise UsageError(f"task '{name}' needs images, audio or code execution", expected="a text task scored by likelihood")
     shots = _settle_fewshot(task, num_fewshot, fewshot_seed)
+    label = task_label(name, shots)
     output_type = str(task.OUTPUT_TYPE)
     items: list[ItemRecord] = []
     requests: list[TextRequest] = []
@@ -53,11 +54,11 @@ def render_task(
                 item, asked = _render_item(task, output_type, item_idx, doc, shots)
             except InputError as error:
                 raise InputError(
-                    f"task '{name}', item {item_idx}: {error.found}", expected=error.expected, remedy=error.remedy
+                    f"{label}, item {item_idx}: {error.found}", expected=error.expected, remedy=error.remedy
                 ) from error
             except Exception as error:  # Templates and functions of others: whatever they raise, it is this item's.
                 raise InputError(
-                    f"task '{name}', item {item_idx} cannot be rendered: {say_failure(error)}",
+                    f"{label}, item {item_idx} cannot be rendered: {say_failure(error)}",
                     expected=f"an item that can follow {shots} examples" if shots else "an item that fits the definition",
                 ) from error
             empty = [i for i, n_chars in enumerate(item.n_chars) if n_chars == 0]
@@ -66,7 +67,7 @@ def render_task(
                 continue
             if empty:
                 raise InputError(
-                    f"task '{name}', item {item_idx}: choice {empty[0]} is empty",
+                    f"{label}, item {item_idx}: choice {empty[0]} is empty",
                     expected="text in every choice (a length-normalised score divides by its length)",
                     remedy="repair the item, or pass `skip_empty=` to leave such items out",
                 )

@@ -53,6 +53,8 @@ class ScoredRequests:
     request: NDArray[np.int64]
     loglikelihood: NDArray[np.float64]
     is_greedy: NDArray[np.bool_]
+    token_loglikelihood: NDArray[np.float64]
+    """Log p of each target of each request, one request after the other."""
     tokens_computed: int
     tokens_padded: int
     flops: float

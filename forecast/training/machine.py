@@ -15,7 +15,7 @@ _CPU_SHARE = 0.8
 """Share of the free memory that training may plan with; estimates are not exact."""
 _MICRO_BATCH_BYTES_ON_CPU = 1.5e9
 """Memory that a micro-batch may take on a CPU: larger ones gain nothing, and small ones stay near the caches."""
-_COMPILE_FROM_FLOPS = 1e17
+_COMPILE_FROM_FLOPS = 1e16
 """FLOPs from which a run is compiled: compiling costs about a minute, and a shorter run ends sooner without it."""
 _MATMUL_SIZE = {"cpu": 768, "cuda": 8192}
 

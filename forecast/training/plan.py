@@ -24,8 +24,12 @@ _OPTIMISER_BYTES_PER_PARAMETER = 16
 """float32 weight, gradient and two AdamW moments."""
 _ACTIVATION_BYTES_PER_UNIT = 4 * 18
 """float32 values kept for the backward pass, in units of layers x tokens x hidden size: about 18."""
-_LOGIT_COPIES = 4
-"""float32 arrays of tokens x vocabulary alive at once: logits, their float copy, log-softmax, gradient."""
+_LOGIT_COPIES = 5
+"""float32 arrays of tokens x vocabulary alive at once: logits, their float copy, log-softmax, gradient, and in bfloat16 the
+copy that accelerate returns."""
+_ROUND_BATCH = 8
+"""Batches of twice as many sequences or more are a multiple of this, so that they divide into micro-batches and among devices:
+a prime number of sequences could only be computed one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +110,10 @@ def plan_member(
     """
     context = recipe.context_length
     compute = deepseek_flops_per_token(member.layers, member.hidden_size, context) * member.tokens
-    batch = max(1, round((member.batch_tokens or BATCH_LAW.printed_value(compute)) / context))
+    if member.batch_tokens:
+        batch = max(1, round(member.batch_tokens / context))
+    else:
+        batch = _divisible(BATCH_LAW.printed_value(compute) / context)
     steps = round(member.tokens / (batch * context))
     if steps < 1:
         raise InputError(
@@ -137,6 +144,17 @@ def plan_member(
         flops=count_flops(recipe, member, count, steps * batch * context),
         hardware_flops=per_token * computed * batch * context,
     )
+
+
+def _divisible(sequences: float) -> int:
+    """Round a batch that a law gives, of which a few per cent more or less make no difference.
+
+    >>> _divisible(3.2), _divisible(15.4), _divisible(229.0)
+    (3, 15, 232)
+    """
+    if sequences < 2 * _ROUND_BATCH:
+        return max(1, round(sequences))
+    return _ROUND_BATCH * math.floor(sequences / _ROUND_BATCH + 0.5)
 
 
 def _branch(schedule: Schedule, end: int) -> Branch:

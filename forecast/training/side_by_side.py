@@ -7,12 +7,13 @@ import queue
 import signal
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from typing import TYPE_CHECKING
 
 from forecast.core.errors import CheckpointError, ForecastError
+from forecast.core.failures import say_failure
 from forecast.training.events import Event, Report
 from forecast.training.member import train_member
 from forecast.training.plan import MemberPlan
@@ -49,12 +50,41 @@ def train_all(jobs: Sequence[Job], *, processes: int, report: Report) -> dict[st
     if processes <= 1 or len(jobs) <= 1:
         failed: dict[str, str] = {}
         for job in jobs:
-            try:
-                train_member(job.plan, job.inputs, job.settings, report)
-            except ForecastError as error:
-                failed[job.plan.member.name] = str(error)
+            error = _train(job, report)
+            if error is not None:
+                failed[job.plan.member.name] = error
         return failed
     return _train_side_by_side(jobs, min(processes, len(jobs)), report)
+
+
+def _train(job: Job, report: Report) -> str | None:
+    """Train a member; return what stopped it. Out of memory, it goes on from its last state with half the micro-batch."""
+    from forecast.scoring.device_memory import is_out_of_memory, release_cached_memory
+
+    settings = job.settings
+    while True:
+        try:
+            train_member(job.plan, job.inputs, settings, report)
+        except ForecastError as error:
+            return str(error)
+        except (RuntimeError, ValueError, OSError, MemoryError) as error:
+            smaller = _smaller_micro_batch(settings) if is_out_of_memory(error) else None
+            if smaller is None:
+                return str(CheckpointError(say_failure(error)))
+            settings = smaller
+        else:
+            return None
+        # Outside the handler, whose traceback keeps the failed step's tensors alive.
+        release_cached_memory()
+
+
+def _smaller_micro_batch(settings: TrainingSettings) -> TrainingSettings | None:
+    """The same step in the next larger number of micro-batches; None where a micro-batch is one sequence already."""
+    sequences = settings.micro_sequences * settings.accumulation
+    for micro in range(settings.micro_sequences // 2, 0, -1):
+        if sequences % micro == 0:
+            return replace(settings, micro_sequences=micro, accumulation=sequences // micro)
+    return None
 
 
 def _train_side_by_side(jobs: Sequence[Job], processes: int, report: Report) -> dict[str, str]:
@@ -117,14 +147,7 @@ def _work(work: Queue[Job | None], news: Queue[Event | Finished]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
     while (job := work.get()) is not None:
-        name = job.plan.member.name
-        try:
-            train_member(job.plan, job.inputs, job.settings, news.put)
-            news.put(Finished(member=name, error=None))
-        except ForecastError as error:
-            news.put(Finished(member=name, error=str(error)))
-        except (RuntimeError, ValueError, OSError, MemoryError) as error:
-            news.put(Finished(member=name, error=str(CheckpointError(f"{type(error).__name__}: {error}"))))
+        news.put(Finished(member=job.plan.member.name, error=_train(job, news.put)))
 
 
 def _die_with_parent() -> None:

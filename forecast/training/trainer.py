@@ -256,7 +256,7 @@ def run_phase(
 
 def _arguments(plan: MemberPlan, settings: TrainingSettings, phase: Phase, state_folder: Path) -> TrainingArguments:
     recipe = plan.recipe
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(state_folder),
         per_device_train_batch_size=settings.micro_sequences,
         gradient_accumulation_steps=settings.accumulation,
@@ -284,3 +284,8 @@ def _arguments(plan: MemberPlan, settings: TrainingSettings, phase: Phase, state
         remove_unused_columns=False,
         log_level="error",
     )
+    # One process trains on one device. Left alone, transformers takes every GPU that it sees and multiplies the batch by their
+    # number, and the member is no longer the planned one.
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments

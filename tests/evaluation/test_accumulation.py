@@ -171,3 +171,51 @@ def test_a_text_is_named_by_task_item_and_choice() -> None:
     scorer = TwoParts()
     score(scorer, opened("one", 1), opened("two", 2))
     assert scorer.asked[0].name(5) == "task 'two', item 1, choice 1"
+
+
+def test_the_gold_answers_tokens_are_kept_where_there_are_several() -> None:
+    class ByToken:
+        together = True
+
+        def score(self, asked: Asked) -> Scoring:
+            n = len(asked.texts)
+            counts = np.array([2, 3, 1, 2][:n])
+            values = -np.arange(1.0, counts.sum() + 1)
+            ones = np.ones(n, dtype=np.int64)
+            # In another order than asked for, as the engine finishes them.
+            order = np.arange(n)[::-1]
+            starts = np.cumsum(counts) - counts
+            by_token = np.concatenate([values[starts[i] : starts[i] + counts[i]] for i in order])
+            done = Scored(
+                text=order,
+                loglikelihood=np.add.reduceat(values, starts)[order],
+                is_greedy=ones.astype(np.bool_),
+                advance=n,
+                token_loglikelihood=by_token,
+                part_tokens=counts[order],
+            )
+            parts = ones.copy()
+            return Scoring(
+                results=iter([done]),
+                n_parts=parts,
+                n_tokens=counts,
+                tokens_asked=ones,
+                tokens_truncated=0 * ones,
+                share=ones,
+                total=n,
+                unit="texts",
+            )
+
+        def summarise(self, totals: RunCounters) -> str:
+            return ""
+
+    store, _ = score(ByToken(), opened("two", 2))
+    (shard,) = store.shards
+    # Choice 0 is the gold one; item 1's has one token, which its loglikelihood says already.
+    assert dict(zip(shard.item_idx, shard.gold_token_loglikelihoods, strict=True)) == {0: (-1.0, -2.0), 1: ()}
+    assert dict(zip(shard.item_idx, shard.loglikelihoods, strict=True)) == {0: (-3.0, -12.0), 1: (-6.0, -15.0)}
+
+
+def test_no_tokens_are_claimed_where_a_scorer_knows_only_sums() -> None:
+    store, _ = score(TwoParts(), opened("two", 2))
+    assert [shard.gold_token_loglikelihoods for shard in store.shards] == [()]

@@ -222,3 +222,28 @@ def test_flex_attention_sees_the_same_tree(checkpoint: LoadedCheckpoint, monkeyp
 
     monkeypatch.setattr(tree_attention, "_joined_products", joined)
     np.testing.assert_allclose(run(checkpoint, requests, token_budget=60), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_each_tokens_loglikelihood_adds_up_to_the_requests(checkpoint: LoadedCheckpoint, deterministic: bool) -> None:
+    requests = questions(seed=3)
+    seen = 0
+    for done in score_plan(
+        checkpoint,
+        make_plan(requests),
+        ScoringOptions(deterministic=deterministic, token_budget=150),
+        on_notice=pytest.fail,
+        name_request="request {}".format,
+    ):
+        counts = [len(requests[index].targets) for index in done.request]
+        parts = np.split(done.token_loglikelihood, np.cumsum(counts)[:-1])
+        for index, part, total in zip(done.request, parts, done.loglikelihood, strict=True):
+            request = requests[index]
+            with torch.no_grad():
+                log_p = checkpoint.model(torch.tensor([list(request.inputs)])).logits[0].log_softmax(-1)
+            at = range(len(request.inputs) - len(request.targets), len(request.inputs))
+            expected = [float(log_p[position, target]) for position, target in zip(at, request.targets, strict=True)]
+            np.testing.assert_allclose(part, expected, atol=1e-4)
+            assert np.add.reduce(part) == pytest.approx(total, abs=1e-12)
+            seen += 1
+    assert seen == len(requests)

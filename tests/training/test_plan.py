@@ -79,7 +79,7 @@ def test_default_rate_and_batch_are_deepseek_s(tmp_path):
     compute = (72 * 2 * 16**2 + 12 * 2 * 16 * 32) * 64_000
     plan = plan_member(recipe, member, vocabulary=104, end_token=0, seed=0)
     assert plan.learning_rate == pytest.approx(0.3118 * compute**-0.125)
-    assert plan.batch_sequences == round(0.2920 * compute**0.3271 / 32)
+    assert plan.batch_sequences == round(0.2920 * compute**0.3271 / 32) < 16
 
 
 def test_cosine_rises_falls_and_ends_at_its_floor():
@@ -128,3 +128,17 @@ def test_a_plan_is_the_same_to_the_last_bit(tmp_path):
         compute = (72 * 2 * 16**2 + 12 * 2 * 16 * 32) * float(tokens)
         plan = plan_member(recipe, member, vocabulary=104, end_token=0, seed=0)
         assert plan.learning_rate == 0.3118 * math.pow(compute, -0.1250)
+
+
+def test_batches_from_the_law_divide_into_micro_batches_and_among_devices():
+    recipe = read_recipe(data_folder("models") / "ladder.yaml")
+    for member in recipe.members:
+        plan = plan_member(recipe, member, vocabulary=50_280, end_token=0, seed=0)
+        per_token = 72 * member.layers * member.hidden_size**2 + 12 * member.layers * member.hidden_size * 512
+        law = 0.2920 * (per_token * member.tokens) ** 0.3271 / 512
+        if plan.batch_sequences < 16:
+            continue
+        assert plan.batch_sequences % 8 == 0
+        assert plan.batch_sequences == pytest.approx(law, abs=4)
+        eighth = plan.batch_sequences // 8
+        assert choose_micro_sequences(plan, per_device=8 * eighth, memory_limit_bytes=plan.memory_bytes(2 * eighth)) >= eighth

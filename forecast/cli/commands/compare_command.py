@@ -1,4 +1,4 @@
-"""`forecast compare A B`: compute-equivalent gain."""
+"""`forecast compare A B`: compute-equivalent gain of families, or models item by item."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from forecast.cli.item_comparison import compare_by_items, refuse_with_items
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
 from forecast.cli.outputs import check_figure
+from forecast.core.errors import UsageError
 
 if TYPE_CHECKING:
     from forecast.api.compare import Comparison
@@ -20,12 +22,14 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    family_a: Annotated[str, typer.Argument(metavar="A", help="Family whose level is to be equalled.")],
-    family_b: Annotated[str, typer.Argument(metavar="B", help="Family that has to equal it.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="A B", help="Families; with --items, models.")] = None,
+    items: Annotated[
+        bool, typer.Option("--items", help="Compare models (MODEL or MODEL@REVISION) on the items that they both answered.")
+    ] = False,
     table: Annotated[
         Path | None, typer.Option("--table", "--csv", help="Read a CSV, CSV.gz or Parquet table instead of --db.")
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", "-t", help="Benchmark or text set.")] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Benchmark or text set; --items takes several.")] = None,
     where: Annotated[list[str] | None, typer.Option("--where", help="COLUMN=VALUE that rows must have; repeatable.")] = None,
     metric: Annotated[str | None, typer.Option("--metric", help="Metric to compare on; a loss if there is one.")] = None,
     at: Annotated[float | None, typer.Option("--at", help="Level of the metric; the best that both reach unless said.")] = None,
@@ -42,12 +46,24 @@ def compare(
     quiet: QuietOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """How many times A's compute B needs to equal it, within the range that both were measured in."""
+    """How many times A's compute B needs to equal it, within the range that both were measured in.
+
+    With --items: whether one model is better than another on the same items: paired difference with its standard error, an
+    exact test adjusted for the number of comparisons, and the smallest difference that could have been seen.
+    """
     from forecast.api.compare import compare_drawn, draw_families
     from forecast.api.verbs import selection_of
     from forecast.cli.assignments import parse_assignments
     from forecast.cli.console import open_progress, print_json, stderr_console
 
+    given = names or []
+    if items:
+        refuse_with_items(table=table, where=where, at=at, all_checkpoints=all_checkpoints, plot=plot)
+        compare_by_items(db, given, task, metric, num_fewshot, seed, json=json, quiet=quiet)
+        return
+    if len(given) != 2:
+        raise UsageError(f"{len(given)} names", expected="two families, A and B", remedy="with --items, two models or more")
+    family_a, family_b = given
     progress = open_progress(quiet=quiet or json)
     with progress.stage("comparing", None):
         found, drawing = compare_drawn(

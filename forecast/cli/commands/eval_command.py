@@ -48,6 +48,7 @@ from forecast.cli.options import (
     QuietOption,
     read_counts,
     read_flops,
+    read_shots,
     split_names,
 )
 from forecast.cli.text_scores import print_text_table
@@ -130,7 +131,7 @@ def evaluate_command(
         tasks=names,
         db=db,
         text_files=text or [],
-        num_fewshot=num_fewshot,
+        num_fewshot=read_shots(num_fewshot),
         limit=limit,
         include_path=include_path,
         trust_task_code=trust_task_code,

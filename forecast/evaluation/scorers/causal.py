@@ -96,6 +96,7 @@ class CausalScorer:
         self, plan: ScoringPlan, text_of: NDArray[np.int64], wanted: NDArray[np.bool_], asked: Asked
     ) -> Iterator[Scored]:
         options = ScoringOptions(token_budget=self._settings.token_budget, deterministic=self._settings.deterministic)
+        n_targets = np.array([len(request.targets) for request in plan.requests], dtype=np.int64)
         for done in score_plan(
             self._checkpoint,
             plan,
@@ -112,6 +113,8 @@ class CausalScorer:
                 tokens_computed=done.tokens_computed,
                 tokens_padded=done.tokens_padded,
                 flops=done.flops,
+                token_loglikelihood=done.token_loglikelihood,
+                part_tokens=n_targets[done.request],
             )
 
     def summarise(self, totals: RunCounters) -> str:

@@ -49,6 +49,10 @@ class Scored:
     flops: float = 0.0
     flops_bound: float = 0.0
     """Least FLOPs, where they are not known before."""
+    token_loglikelihood: NDArray[np.float64] | None = None
+    """Log p of each part's tokens in nats, one part after the other; None where only sums are known."""
+    part_tokens: NDArray[np.int64] | None = None
+    """How many of those each part has."""
 
 
 @dataclass(frozen=True, kw_only=True)
