@@ -32,6 +32,18 @@ class Target:
     flops: float | None = None
 
 
+def check_threshold(accuracy: float) -> None:
+    """Check that an accuracy can be a threshold.
+
+    Raises:
+        UsageError: it is not a fraction between 0 and 1.
+    """
+    if not 0.0 < accuracy < 1.0:
+        raise UsageError(
+            f"{accuracy:g} is not a threshold of accuracy", expected="a fraction between 0 and 1, e.g. 0.5 for 50 %"
+        )
+
+
 def measures_text(num_fewshot: int | None, chance: float | None) -> str:
     """Return how an accuracy was asked for, in words.
 
@@ -136,10 +148,7 @@ class Forecast:
         Raises:
             UsageError: an accuracy outside 0 to 1, or a forecast without its distribution.
         """
-        if not 0.0 < accuracy < 1.0:
-            raise UsageError(
-                f"{accuracy:g} is not a threshold of accuracy", expected="a fraction between 0 and 1, e.g. 0.5 for 50 %"
-            )
+        check_threshold(accuracy)
         if self.distribution is None:
             raise UsageError("this forecast was made without its distribution", remedy="forecast again")
         return self.distribution.probability_above(accuracy)
