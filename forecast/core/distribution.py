@@ -116,6 +116,11 @@ class Distribution:
         lo, hi = self.quantiles([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
         return float(lo), float(hi)
 
+    def holds(self, value: float, level: float) -> bool:
+        """Whether the central interval of probability `level` holds a value."""
+        lo, hi = self.interval(level)
+        return lo <= value <= hi
+
     @property
     def mean(self) -> float:
         """Expected value."""

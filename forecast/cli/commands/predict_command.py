@@ -54,6 +54,10 @@ class PredictOptions:
         float, typer.Option("--recipe-shift", help="What another recipe may move the target by, e.g. 0.02 for two points.")
     ] = 0.0
     emergence: Annotated[bool, typer.Option("--emergence", help="Say at which compute accuracy leaves chance.")] = False
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option("--threshold", help="Also say how likely this accuracy (0 to 1) is exceeded; repeatable."),
+    ] = None
     save: Annotated[bool, typer.Option("--save", help="Store the forecasts in --db, to be scored when the truth is known.")] = (
         False
     )
@@ -74,8 +78,11 @@ def predict(options: PredictOptions) -> None:
     from forecast.api.predict import predict as run
     from forecast.api.verbs import emergence_of
     from forecast.cli.console import open_progress, stderr_console
-    from forecast.core.forecasts import Target
+    from forecast.core.forecasts import Target, check_threshold
 
+    thresholds = list(dict.fromkeys(options.threshold or ()))
+    for accuracy in thresholds:
+        check_threshold(accuracy)
     wanted = read_targets(options.targets) if options.targets is not None else []
     if options.flops is not None or options.params is not None or options.tokens is not None:
         wanted.append(Target(name="target", params=options.params, tokens=options.tokens, flops=options.flops))
@@ -113,13 +120,16 @@ def predict(options: PredictOptions) -> None:
         {entry.forecast.task: emergence_of(entry, seed=options.seed) for entry in found} if options.emergence else {},
         json=options.json,
         several=several,
+        thresholds=thresholds,
     )
     if failed:
         text = "; ".join(f"{name}: {error}" for name, error in failed.items())
         raise PartialResultError(f"{len(failed)} task(s) cannot be forecast, the others are above: {text}")
 
 
-def _render(found: list[Prediction], emergence: dict[str, Emergence | str], *, json: bool, several: bool) -> None:
+def _render(
+    found: list[Prediction], emergence: dict[str, Emergence | str], *, json: bool, several: bool, thresholds: list[float]
+) -> None:
     from forecast.cli.console import print_json, stdout_console, styled
     from forecast.report.forecast_table import forecast_json, forecast_table
 
@@ -127,7 +137,7 @@ def _render(found: list[Prediction], emergence: dict[str, Emergence | str], *, j
     if json:
         plain: list[dict[str, object]] = []
         for forecast in forecasts:
-            record, onset = forecast_json(forecast), emergence.get(forecast.task)
+            record, onset = forecast_json(forecast, thresholds=thresholds), emergence.get(forecast.task)
             if isinstance(onset, str):
                 record |= {"emergence": None, "warnings": [*forecast.warnings, onset]}
             elif onset is not None:
@@ -136,7 +146,7 @@ def _render(found: list[Prediction], emergence: dict[str, Emergence | str], *, j
         print_json(plain if several else plain[0])
         return
     console = stdout_console()
-    console.print(forecast_table(forecasts))
+    console.print(forecast_table(forecasts, thresholds=thresholds))
     for forecast in forecasts:
         lines = [*forecast.reasons, *forecast.warnings]
         if forecast.task in emergence:
