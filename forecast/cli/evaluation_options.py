@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from forecast.cli.options import MOST_32_BIT, check_counts, check_flops
+from forecast.cli.options import MOST_32_BIT, check_counts, check_flops, check_shots
 
 TasksOption = Annotated[str | None, typer.Option("--tasks", "-t", help="Tasks, groups or tags of lm-eval, comma-separated.")]
 TextOption = Annotated[
@@ -30,7 +30,14 @@ CacheLimitOption = Annotated[
     str | None, typer.Option("--cache-limit", help="Most that downloads may hold, e.g. 20GB: scored ones are deleted.")
 ]
 NumFewshotOption = Annotated[
-    int | None, typer.Option("--num-fewshot", "-k", min=0, max=MOST_32_BIT, help="Examples before each question.")
+    str | None,
+    typer.Option(
+        "--num-fewshot",
+        "-k",
+        callback=check_shots,
+        metavar="K[,K...]",
+        help="Examples before each question; several numbers, e.g. 0,5,25, are one sweep.",
+    ),
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, max=MOST_32_BIT, help="First items of each task only.")]
 IncludePathOption = Annotated[Path | None, typer.Option("--include-path", help="Folder with lm-eval YAML tasks.")]

@@ -67,6 +67,32 @@ def check_flops(values: list[str] | None) -> list[str] | None:
     return values
 
 
+def read_shots(text: str | None) -> list[int] | None:
+    """Read numbers of examples, comma-separated; None where the option was not given.
+
+    >>> read_shots("0,5,25")
+    [0, 5, 25]
+
+    Raises:
+        typer.BadParameter: not whole numbers from 0, or more than 32 bits hold.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not (part.isascii() and part.isdecimal()):
+            raise typer.BadParameter(f"'{part}' is not a number of examples; expected e.g. 5, or 0,5,25")
+        if len(part) > len(str(MOST_32_BIT)) or int(part) > MOST_32_BIT:
+            raise typer.BadParameter(f"'{part}' is out of range; expected at most {MOST_32_BIT}")
+    return [int(part) for part in parts]
+
+
+def check_shots(value: str | None) -> str | None:
+    """Callback of an option that `read_shots` reads."""
+    read_shots(value)
+    return value
+
+
 def check_finite(value: float | None) -> float | None:
     """Callback of an option whose number must be finite: a range lets `nan` pass.
 

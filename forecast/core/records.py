@@ -129,6 +129,20 @@ class TaskRecord:
     items: Sequence[ItemRecord] = ()
     metadata: Metadata = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """How messages name it: the same task with other examples is another."""
+        return task_label(self.task, self.num_fewshot)
+
+
+def task_label(task: str, num_fewshot: int) -> str:
+    """Name a task and, where there are some, how many examples it is asked with.
+
+    >>> task_label("piqa", 0), task_label("piqa", 5)
+    ("task 'piqa'", "task 'piqa' with 5 shots")
+    """
+    return f"task '{task}'" + (f" with {num_fewshot} shot{'s' if num_fewshot != 1 else ''}" if num_fewshot else "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:

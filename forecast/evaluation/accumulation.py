@@ -38,7 +38,7 @@ def _score_unit(scorer: Scorer, opened: Sequence[OpenedRun], store: ResultStore,
 
     def name_text(index: int) -> str:
         run, request = owners[index]
-        return f"task '{run.task_name}', item {request.item_idx}, choice {request.choice_idx}"
+        return f"{run.task_label}, item {request.item_idx}, choice {request.choice_idx}"
 
     asked = Asked(
         texts=[request for _, request in owners],
@@ -50,7 +50,7 @@ def _score_unit(scorer: Scorer, opened: Sequence[OpenedRun], store: ResultStore,
         notice=lambda text: progress.notice(f"{name}: {text}"),
     )
     scoring = scorer.score(asked)
-    label = name if scorer.together else f"{name} {runs[0].task_name}"
+    label = name if scorer.together else f"{name} {opened[0].task.record.task}"
     try:
         totals = _add_up(scoring, asked.wanted, owners, progress, label)
     finally:

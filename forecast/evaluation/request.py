@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forecast.core.records import CheckpointRequest
-from forecast.evaluation.tasks import RenderingSettings
+from forecast.evaluation.tasks import RenderingSettings, check_shots
 from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED
 
 
@@ -23,8 +23,9 @@ class EvaluationRequest:
     """Results file."""
     text_files: Sequence[Path] = ()
     """UTF-8 text files (.txt, .gz, .xz), each a task `text:STEM` of rolling loglikelihoods, one item per document."""
-    num_fewshot: int | None = None
-    """Examples before each question; None leaves each task's own number."""
+    num_fewshot: int | Sequence[int] | None = None
+    """Examples before each question; of several numbers, each is an evaluation of its own, planned together. None leaves each
+    task's own number."""
     limit: int | None = None
     """First items of each task only."""
     include_path: Path | None = None
@@ -57,9 +58,15 @@ class EvaluationRequest:
 
     @property
     def rendering(self) -> RenderingSettings:
-        """How the tasks are written out."""
+        """How the tasks are written out.
+
+        Raises:
+            UsageError: a number of examples that cannot be meant.
+        """
+        shots = check_shots(self.num_fewshot)
         return RenderingSettings(
-            num_fewshot=self.num_fewshot,
+            num_fewshot=shots[0] if len(shots) == 1 else None,
+            sweep=shots if len(shots) > 1 else (),
             limit=self.limit,
             fewshot_seed=self.fewshot_seed,
             skip_empty=self.skip_empty,

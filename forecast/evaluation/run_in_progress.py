@@ -20,7 +20,7 @@ class RunInProgress:
 
     def __init__(self, opened: OpenedRun, store: ResultStore) -> None:
         self.run = opened.run
-        self.task_name = opened.task.record.task
+        self.task_label = opened.task.record.label
         self.requests = opened.task.requests
         """All of the task's, those of finished items included: batches are cut from the whole."""
         self.is_missing = opened.is_missing
@@ -73,7 +73,7 @@ class RunInProgress:
                 raise
             except Exception as error:
                 raise StoreError(
-                    f"the results of task '{self.task_name}' cannot be stored: {say_failure(error)}",
+                    f"the results of {self.task_label} cannot be stored: {say_failure(error)}",
                     remedy="what was stored before is kept; run the same command again",
                 ) from error
             for item in self._ready:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from forecast.core.errors import UsageError
 from forecast.core.memory_reuse import loading
 from forecast.core.progress import Progress
 from forecast.scoring.rendering import render_task
@@ -20,12 +21,46 @@ class RenderingSettings:
     """What besides its definition decides how a task is written out."""
 
     num_fewshot: int | None
+    """Examples before each question; None leaves each task's own number."""
     limit: int | None
     fewshot_seed: int
     skip_empty: bool
     data_dir: Path | None
     trust_code: bool
     """Whether a user's definitions may run code of their own."""
+    sweep: tuple[int, ...] = ()
+    """Several numbers of examples instead of one: each makes a task of its own."""
+
+    def ways(self, definition: TaskDefinition) -> list[RenderingSettings]:
+        """How a task is written out, with one number of examples each; in one way where they change nothing."""
+        numbers = self.sweep if takes_examples(definition) else self.sweep[:1] and (0,)
+        return [replace(self, num_fewshot=number, sweep=()) for number in numbers] or [self]
+
+
+def check_shots(num_fewshot: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Return the numbers of examples that are asked for, each once; none where each task's own number is meant.
+
+    >>> check_shots(5), check_shots([0, 5, 0]), check_shots(None)
+    ((5,), (0, 5), ())
+
+    Raises:
+        UsageError: an empty list, or what is not a whole number from 0.
+    """
+    if num_fewshot is None:
+        return ()
+    numbers = list(num_fewshot) if isinstance(num_fewshot, Sequence) else [num_fewshot]
+    if not numbers or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers):
+        raise UsageError(f"`num_fewshot=` is {num_fewshot!r}", expected="a whole number from 0, or several such as [0, 5, 25]")
+    return tuple(dict.fromkeys(numbers))
+
+
+def takes_examples(definition: TaskDefinition) -> bool:
+    """Whether the number of examples can be chosen: not of a text that is scored as it is, nor where a definition fixes 0."""
+    return not _fixes_zero(definition) and definition.config.get("output_type") != "loglikelihood_rolling"
+
+
+def _fixes_zero(definition: TaskDefinition) -> bool:
+    return definition.config.get("num_fewshot") == 0 and "num_fewshot" in definition.config
 
 
 def write_out_tasks(
@@ -37,8 +72,10 @@ def write_out_tasks(
         UsageError: a definition needs trust that it does not have, or cannot be asked that way.
         InputError: a task's data is missing or malformed; task and item are named.
     """
-    decisive = {name: value for name, value in asdict(settings).items() if name != "data_dir"}
-    keys = task_keys(definitions, decisive, settings.data_dir)
+    for definition in definitions:
+        if not takes_examples(definition) and (settings.sweep or (settings.num_fewshot and _fixes_zero(definition))):
+            progress.notice(f"{definition.name}: asked once, without examples: its definition takes none")
+    keys = _keys(_ways(definitions, settings))
     memory = TaskMemory()
 
     @cache
@@ -50,20 +87,50 @@ def write_out_tasks(
     outlines = [memory.recall(key) for key in keys]
     known = [outline for outline in outlines if outline is not None]
     if len(known) < len(outlines):
-        return render()
-    for notice in dict.fromkeys(notice for outline in known for notice in outline.notices):
+        return _distinct(render())
+    for notice in _each_once(outline.notices for outline in known):
         progress.notice(notice)
 
     def late(position: int) -> RenderedTask:
         return known[position].late_task(lambda: render()[position])
 
-    return [late(position) for position in range(len(known))]
+    return _distinct([late(position) for position in range(len(known))])
+
+
+Way = tuple[TaskDefinition, RenderingSettings]
+"""A definition, and one way to write it out."""
+
+
+def _ways(definitions: Sequence[TaskDefinition], settings: RenderingSettings) -> list[Way]:
+    return [(definition, way) for definition in definitions for way in settings.ways(definition)]
+
+
+def _keys(ways: Sequence[Way]) -> list[str | None]:
+    """The key of each; what all tasks of one number of examples share is looked at once."""
+    keys: list[str | None] = [None] * len(ways)
+    for number in dict.fromkeys(way.num_fewshot for _, way in ways):
+        alike = [position for position, (_, way) in enumerate(ways) if way.num_fewshot == number]
+        settings = ways[alike[0]][1]
+        decisive = {name: value for name, value in asdict(settings).items() if name != "data_dir"}
+        found = task_keys([ways[position][0] for position in alike], decisive, settings.data_dir)
+        for position, key in zip(alike, found, strict=True):
+            keys[position] = key
+    return keys
+
+
+def _each_once(texts: Iterable[Iterable[str]]) -> list[str]:
+    return list(dict.fromkeys(text for said in texts for text in said))
+
+
+def _distinct(tasks: Sequence[RenderedTask]) -> list[RenderedTask]:
+    """Each task once: whether examples change anything, a task that is a Python class says only when it is written out."""
+    return list({task.record.task_id: task for task in tasks}.values())
 
 
 def render_tasks(
     definitions: Sequence[TaskDefinition], settings: RenderingSettings, progress: Progress
 ) -> tuple[list[RenderedTask], list[list[str]]]:
-    """Load each task's data and write it out, one after the other; return the tasks, and what was said of each.
+    """Load each task's data and write it out, number of examples by number; return the tasks, and what was said of each.
 
     Raises:
         UsageError: a definition needs trust that it does not have, or cannot be asked that way.
@@ -76,13 +143,14 @@ def render_tasks(
 
     rendered: list[RenderedTask] = []
     notices: list[list[str]] = []
-    with progress.stage("prompts", len(definitions), "tasks") as bar, TemplateRenderer() as renderer:
-        for definition in definitions:
+    ways = _ways(definitions, settings)
+    with progress.stage("prompts", len(ways), "tasks") as bar, TemplateRenderer() as renderer:
+        for definition, way in ways:
             said: list[str] = []
             with built_task(
                 definition,
-                data_dir=settings.data_dir,
-                trust_code=settings.trust_code,
+                data_dir=way.data_dir,
+                trust_code=way.trust_code,
                 renderer=renderer,
                 on_notice=said.append,
             ) as task:
@@ -90,10 +158,10 @@ def render_tasks(
                     render_task(
                         task,
                         name=definition.name,
-                        num_fewshot=settings.num_fewshot,
-                        limit=settings.limit,
-                        fewshot_seed=settings.fewshot_seed,
-                        skip_empty=settings.skip_empty,
+                        num_fewshot=way.num_fewshot,
+                        limit=way.limit,
+                        fewshot_seed=way.fewshot_seed,
+                        skip_empty=way.skip_empty,
                         on_notice=said.append,
                     )
                 )
