@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.core.names import read_names
-from forecast.laws.paired import SIGNIFICANCE, holm, paired_difference
+from forecast.laws.paired import SIGNIFICANCE, PairedDifference, holm, paired_difference
 
 if TYPE_CHECKING:
     from forecast.core.progress import Progress
+    from forecast.observations.item_pairs import ItemPair
+    from forecast.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -87,17 +89,10 @@ def compare_items(
         InputError: the source is not a results file, or the models share no items.
     """
     from forecast.api.notices import WarningProgress
-    from forecast.core.errors import InputError
     from forecast.core.progress import SilentProgress
-    from forecast.importers.tables import is_table
     from forecast.observations.item_pairs import load_pairs
-    from forecast.observations.sources import check_exists
-    from forecast.store import Store
 
-    path = Path(source)
-    check_exists(path)
-    if is_table(path):
-        raise InputError(f"{path} is a table of means", expected="a results file (--db), where items are stored")
+    store = _open_items(Path(source))
     shown: Progress = WarningProgress() if progress is None else progress
     said = SilentProgress()
 
@@ -107,9 +102,7 @@ def compare_items(
             shown.notice(text)
 
     names = list(read_names("models", models) or ())
-    pairs = load_pairs(
-        Store(path), names, tasks=read_names("tasks", tasks), metric=metric, num_fewshot=num_fewshot, notice=notice
-    )
+    pairs = load_pairs(store, names, tasks=read_names("tasks", tasks), metric=metric, num_fewshot=num_fewshot, notice=notice)
     found = [
         (a, b, pair, paired_difference(pair.a, pair.b, pair.clusters, seed=seed))
         for (a, b), own in pairs.items()
@@ -117,26 +110,44 @@ def compare_items(
     ]
     adjusted = holm([one.p_value for *_, one in found])
     return [
-        ItemComparison(
-            task=pair.task,
-            a=a,
-            b=b,
-            metric=pair.metric,
-            num_fewshot=pair.num_fewshot,
-            mean_a=one.mean_a,
-            mean_b=one.mean_b,
-            difference=one.difference,
-            se=None if one.se != one.se else one.se,
-            p_value=one.p_value,
-            p_adjusted=p_adjusted,
-            n_items=one.n_items,
-            n_clusters=one.n_clusters,
-            detectable=None if one.se != one.se or one.se == 0 else one.detectable,
-            a_higher=one.a_higher,
-            b_higher=one.b_higher,
-            a_higher_items=tuple(pair.items[i] for i in (pair.a > pair.b).nonzero()[0]),
-            b_higher_items=tuple(pair.items[i] for i in (pair.a < pair.b).nonzero()[0]),
-            warnings=tuple(said.notices),
-        )
+        _comparison(a, b, pair, one, p_adjusted, tuple(said.notices))
         for (a, b, pair, one), p_adjusted in zip(found, adjusted, strict=True)
     ]
+
+
+def _open_items(path: Path) -> Store:
+    from forecast.core.errors import InputError
+    from forecast.importers.tables import is_table
+    from forecast.observations.sources import check_exists
+    from forecast.store import Store
+
+    check_exists(path)
+    if is_table(path):
+        raise InputError(f"{path} is a table of means", expected="a results file (--db), where items are stored")
+    return Store(path)
+
+
+def _comparison(
+    a: str, b: str, pair: ItemPair, one: PairedDifference, p_adjusted: float, warnings: tuple[str, ...]
+) -> ItemComparison:
+    return ItemComparison(
+        task=pair.task,
+        a=a,
+        b=b,
+        metric=pair.metric,
+        num_fewshot=pair.num_fewshot,
+        mean_a=one.mean_a,
+        mean_b=one.mean_b,
+        difference=one.difference,
+        se=None if one.se != one.se else one.se,
+        p_value=one.p_value,
+        p_adjusted=p_adjusted,
+        n_items=one.n_items,
+        n_clusters=one.n_clusters,
+        detectable=None if one.se != one.se or one.se == 0 else one.detectable,
+        a_higher=one.a_higher,
+        b_higher=one.b_higher,
+        a_higher_items=tuple(pair.items[i] for i in (pair.a > pair.b).nonzero()[0]),
+        b_higher_items=tuple(pair.items[i] for i in (pair.a < pair.b).nonzero()[0]),
+        warnings=warnings,
+    )

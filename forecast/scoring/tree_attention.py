@@ -253,23 +253,38 @@ def _joined_products(
         part, weight = product(query[:, :, start:stop], key[:, :, keys], value[:, :, keys], mask, scale, False)
         out_TxHxD[start:stop] = part[0].transpose(0, 1)
         weight_TxH[start:stop] = weight[0].T
+    # Dense products add keys to queries that have a part already: they come last.
+    _join_dense(state, product, (query, key, value), (out_TxHxD, weight_TxH), scale, window)
+    return out_TxHxD
+
+
+def _join_dense(
+    state: TreeState,
+    product: Product,
+    inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    joined: tuple[torch.Tensor, torch.Tensor],
+    scale: float,
+    window: int | None,
+) -> None:
+    """Join the products over the prefixes that whole ranges of queries see, in place."""
+    query, key, value = inputs
+    out_TxHxD, weight_TxH = joined
     for index, dense in enumerate(state.batch.dense):
         start, stop = dense.query_start, dense.query_stop
-        # A dense product adds keys to queries that have a part already: it must come last. A view where the keys are one range.
+        # A view where the keys are one range.
         first, last = int(dense.key[0]), int(dense.key[-1])
         if last - first + 1 == len(dense.key):
             keys_, values_ = key[:, :, first : last + 1], value[:, :, first : last + 1]
         else:
             at = torch.from_numpy(dense.key)
             keys_, values_ = key.index_select(2, at), value.index_select(2, at)
-        mask_or_none = state.window_mask("dense", index, window, dtype)
+        mask_or_none = state.window_mask("dense", index, window, weight_TxH.dtype)
         part, weight = product(query[:, :, start:stop], keys_, values_, mask_or_none, scale, False)
         before, added = weight_TxH[start:stop], weight[0].T
         # exp(added) / (exp(before) + exp(added)), which cannot overflow in this form.
         share = torch.sigmoid(added - before).to(query.dtype)
         out_TxHxD[start:stop].lerp_(part[0].transpose(0, 1), share[:, :, None])
         weight_TxH[start:stop] = torch.logaddexp(before, added)
-    return out_TxHxD
 
 
 def _gather(tensor_1xHxTxD: torch.Tensor, index_BxN: torch.Tensor) -> torch.Tensor:
