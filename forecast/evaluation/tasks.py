@@ -14,6 +14,7 @@ from forecast.scoring.rendering import render_task
 from forecast.scoring.requests import RenderedTask
 from forecast.scoring.task_expansion import TaskDefinition
 from forecast.scoring.task_memory import TaskMemory, task_keys
+from forecast.scoring.task_trust import is_stock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +163,7 @@ def render_tasks(
                         limit=way.limit,
                         fewshot_seed=way.fewshot_seed,
                         skip_empty=way.skip_empty,
+                        is_trusted=way.trust_code or is_stock(definition),
                         on_notice=said.append,
                     )
                 )

@@ -48,7 +48,10 @@ class DecodeState:
         self._masks: dict[tuple[int | None, bool], torch.Tensor | None] = {}
 
     def begin(self, lengths: torch.Tensor, step: int) -> None:
-        """Prepare a forward pass: `lengths` (rows,) own tokens that are there, `step` more come for each row."""
+        """Prepare a forward pass: `lengths` (rows,) own tokens that are there, `step` more come for each row.
+
+        Where `step` is more than 1, all rows have the same length.
+        """
         self._lengths, self._step = lengths, step
         self._top = int(lengths.max()) + step
         self._masks = {}
@@ -110,8 +113,9 @@ class DecodeState:
             if self._step == 1:
                 store[layer][torch.arange(self.rows), :, self._lengths.to(tensor.device)] = tensor[:, :, 0]
             else:
-                # Prompts begin together; what a shorter one has at its end is overwritten by its answer.
-                store[layer][:, :, : self._step] = tensor
+                # Prompts are read side by side; what a shorter one has at its end is overwritten by its answer.
+                start = int(self._lengths[0])
+                store[layer][:, :, start : start + self._step] = tensor
         return self._keys[layer][:, :, : self._top], self._values[layer][:, :, : self._top]
 
     def _own_mask(self, window: int | None, groups: int, like: torch.Tensor) -> torch.Tensor:

@@ -64,7 +64,19 @@ class SamplingSettings:
     @property
     def is_default(self) -> bool:
         """Whether every task is decoded as it says itself."""
-        return self.samples is None and self.temperature is None and self.max_new_tokens is None
+        return not self.identity
+
+    @property
+    def identity(self) -> dict[str, float]:
+        """What sets these answers apart from those that the tasks ask for by themselves."""
+        asked = {
+            "samples": self.samples,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed or None,
+            "max_new_tokens": self.max_new_tokens,
+        }
+        return {name: value for name, value in asked.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +92,8 @@ class Decoding:
     top_p: float = 1.0
     top_k: int = 0
     """Only the likeliest so many tokens are drawn from; 0 is all."""
+    has_own_limit: bool = True
+    """Whether task or user state the token limit; else it is lm-eval's default, which gives way to a short window."""
     other: tuple[tuple[str, Any], ...] = ()
     """Further arguments of transformers' `generate`."""
 
@@ -123,6 +137,7 @@ def settle_decoding(kwargs: Mapping[str, Any], repeats: int, asked: SamplingSett
         temperature=float(temperature),
         top_p=1.0 if top_p is None or not temperature else float(top_p),
         top_k=0 if top_k is None or not temperature else int(top_k),
+        has_own_limit=bool(asked.max_new_tokens or lengths),
         other=other,
     )
 

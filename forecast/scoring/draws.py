@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,7 +29,7 @@ def greedy_tokens(logits_BxV: torch.Tensor) -> list[int]:
     return [int(token) for token in logits_BxV.argmax(-1).tolist()]
 
 
-def drawn_tokens(logits_BxV: torch.Tensor, decoding: Decoding, draws: list[RowDraws]) -> list[int]:
+def drawn_tokens(logits_BxV: torch.Tensor, decoding: Decoding, draws: Sequence[RowDraws]) -> list[int]:
     """Draw each row's token from softmax(logits / temperature), cut to the `top_k` likeliest and the `top_p` nucleus.
 
     Probabilities are float64, and a token is where its number falls in their cumulative sum, most probable first.

@@ -7,7 +7,7 @@ import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from forecast.core.errors import InputError, UsageError
 from forecast.core.failures import say_failure
 from forecast.core.hashing import content_hash
 from forecast.core.records import ItemRecord, TaskRecord, make_item, task_label
-from forecast.scoring.requests import RenderedTask, TextRequest
+from forecast.scoring.answer_judge import LmEvalJudge
+from forecast.scoring.requests import GenerationRequest, RenderedTask, TextRequest
 
 LM_EVAL_FEWSHOT_SEED = 1234
 """lm-eval's default `fewshot_random_seed` (lm_eval/evaluator.py, simple_evaluate)."""
@@ -33,9 +34,12 @@ def render_task(
     limit: int | None,
     fewshot_seed: int = LM_EVAL_FEWSHOT_SEED,
     skip_empty: bool = False,
+    is_trusted: bool = True,
     on_notice: Callable[[str], None] = lambda _: None,
 ) -> RenderedTask:
     """Return the task's items and requests, in lm-eval's order and with its few-shot draws.
+
+    Answers are judged later by the task itself; `is_trusted` says whether its templates may then run outside of the sandbox.
 
     Raises:
         UsageError: the task cannot be asked with that many examples, or is not text.
@@ -48,10 +52,12 @@ def render_task(
     output_type = str(task.OUTPUT_TYPE)
     items: list[ItemRecord] = []
     requests: list[TextRequest] = []
+    generations: list[GenerationRequest] = []
+    docs: dict[int, Any] = {}
     with _lm_eval_random_state():
         for item_idx, doc in task.doc_iterator(rank=0, limit=limit, world_size=1):
             try:
-                item, asked = _render_item(task, output_type, item_idx, doc, shots)
+                item, asked, generated = _render_item(task, output_type, item_idx, doc, shots)
             except InputError as error:
                 raise InputError(
                     f"{label}, item {item_idx}: {error.found}", expected=error.expected, remedy=error.remedy
@@ -66,11 +72,18 @@ def render_task(
                 continue
             items.append(item)
             requests.extend(asked)
+            if generated is not None:
+                generations.append(generated)
+                docs[item_idx] = doc
     if not items:
         raise InputError(f"task '{name}' has no items", expected="at least one")
     if output_type == "multiple_choice":
         _check_number_of_choices(items, name, on_notice)
-    return _rendered(task, name, shots, fewshot_seed, output_type, limit, items, requests)
+    rendered = _rendered(task, name, shots, fewshot_seed, output_type, limit, items, requests)
+    if not generations:
+        return rendered
+    judge = LmEvalJudge(task, label, docs, is_trusted=is_trusted)
+    return replace(rendered, generations=tuple(generations), judge=judge)
 
 
 def _rendered(
@@ -149,17 +162,19 @@ def _lm_eval_random_state() -> Iterator[None]:
         np.random.set_state(numpy_state)  # noqa: NPY002
 
 
-def _render_item(task: Any, output_type: str, item_idx: int, doc: Any, shots: int) -> tuple[ItemRecord, list[TextRequest]]:
+def _render_item(
+    task: Any, output_type: str, item_idx: int, doc: Any, shots: int
+) -> tuple[ItemRecord, list[TextRequest], GenerationRequest | None]:
     context = task.fewshot_context(doc, num_fewshot=shots, **_prefix_argument(task, doc))
     if output_type == "multiple_choice":
-        return _multiple_choice(task, item_idx, doc, context)
+        return *_multiple_choice(task, item_idx, doc, context), None
     if output_type == "loglikelihood_rolling":
         text = _rolling_text(task, doc, context)
         request = TextRequest(item_idx=item_idx, choice_idx=0, context="", continuation=text, rolling=True)
-        return make_item(item_idx, prompt="", choices=(text,), scored=(text,), golds=(0,)), [request]
+        return make_item(item_idx, prompt="", choices=(text,), scored=(text,), golds=(0,)), [request], None
     if output_type == "loglikelihood":
-        return _plain_loglikelihood(task, item_idx, doc, context)
-    return _gold_of_generation(task, item_idx, doc, context)
+        return *_plain_loglikelihood(task, item_idx, doc, context), None
+    return *_gold_of_generation(task, item_idx, doc, context), _generation(task, item_idx, doc, context)
 
 
 def _prefix_argument(task: Any, doc: Any) -> dict[str, Any]:
@@ -223,14 +238,31 @@ def _plain_loglikelihood(task: Any, item_idx: int, doc: Any, context: Any) -> tu
 
 
 def _gold_of_generation(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[ItemRecord, list[TextRequest]]:
-    """A generation task contributes the likelihood of its gold answer, joined to the prompt as its examples are."""
-    gold = task.doc_to_target(doc)
+    """A generation task contributes the likelihood of its gold answer, joined to the prompt as its examples are.
+
+    Of several acceptable answers the first counts. A task that judges answers by rule (IFEval) has none.
+    """
+    gold = None if isinstance(task.config.doc_to_target, int) else task.doc_to_target(doc)
     if task.config.doc_to_choice is not None and isinstance(gold, int):
         gold = task.doc_to_choice(doc)[gold]
-    text = str(gold[0] if isinstance(gold, list | tuple) else gold)
+    first = gold[0] if isinstance(gold, list | tuple) and gold else gold
+    text = "" if first is None or first == [] else str(first)
+    if not text.strip():
+        return make_item(item_idx, str(context), (), (), (0,)), []
     delimiter = "" if text[:1].isspace() else task.config.target_delimiter
     request = TextRequest(item_idx=item_idx, choice_idx=0, context=str(context), continuation=f"{delimiter}{text}")
     return make_item(item_idx, str(context), (text.lstrip(),), (text.lstrip(),), (0,)), [request]
+
+
+def _generation(task: Any, item_idx: int, doc: Any, context: Any) -> GenerationRequest | None:
+    """What lm-eval would send to `generate_until`; None for tasks in Python that ask for several things of an item."""
+    repeats = int(task.config.repeats or 1)
+    made = task.construct_requests(doc=doc, ctx=context, metadata=(None, item_idx, repeats))
+    instances = made if isinstance(made, list) else [made]
+    if len(instances) != 1 or instances[0].request_type != "generate_until":
+        return None
+    prompt, kwargs = instances[0].args[:2]
+    return GenerationRequest(item_idx=item_idx, context=str(prompt), kwargs=kwargs, repeats=repeats)
 
 
 def _definition(task: Any) -> Any:
@@ -267,5 +299,7 @@ def _task_id(
     for request in requests:
         digest.update(repr((request.item_idx, request.context, request.continuation)).encode("utf-8", errors="surrogatepass"))
     for item in items:
-        digest.update(repr((item.item_idx, item.choices, item.gold, item.golds)).encode("utf-8", errors="surrogatepass"))
+        # An item without a gold answer has no request whose prompt is part of the hash.
+        asked = (item.item_idx, item.choices, item.gold, item.golds) if item.choices else (item.item_idx, item.prompt)
+        digest.update(repr(asked).encode("utf-8", errors="surrogatepass"))
     return content_hash([name, definition, shots, seed, output_type, digest.hexdigest()])

@@ -47,6 +47,13 @@ class JudgedAnswer:
 class AnswerJudge(Protocol):
     """Knows a task's filters and metrics."""
 
+    def probe(self, item_idx: int, text: str) -> None:
+        """Judge one text before anything is computed.
+
+        Raises:
+            UsageError: a metric needs a package that is not installed.
+        """
+
     def judge(self, item_idx: int, texts: Sequence[str]) -> Sequence[JudgedAnswer]:
         """Judge all answers to one item; the first one carries the numbers that lm-eval gives for all of them together.
 

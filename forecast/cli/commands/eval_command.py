@@ -25,20 +25,26 @@ from forecast.cli.evaluation_options import (
     FamilyOption,
     FewshotSeedOption,
     FlopsOption,
+    GoldOnlyOption,
     IncludePathOption,
     LimitOption,
+    MaxGenTokensOption,
     ModelOption,
     NumFewshotOption,
     ParamsOption,
     QuantizeOption,
     RevisionsOption,
+    SamplesOption,
+    SamplingSeedOption,
     SizesOption,
     SkipEmptyOption,
     SubsetOption,
     TasksOption,
+    TemperatureOption,
     TextOption,
     TokenBudgetOption,
     TokensOption,
+    TopPOption,
     TrustRemoteCodeOption,
     TrustTaskCodeOption,
 )
@@ -96,6 +102,12 @@ class EvalOptions:
     backend: BackendOption = "native"
     fewshot_seed: FewshotSeedOption = 1234
     skip_empty: SkipEmptyOption = False
+    samples: SamplesOption = None
+    temperature: TemperatureOption = None
+    top_p: TopPOption = None
+    sampling_seed: SamplingSeedOption = 0
+    max_gen_tokens: MaxGenTokensOption = None
+    gold_only: GoldOnlyOption = False
     allow_unused_weights: AllowUnusedWeightsOption = False
     db: DbOption = DEFAULT_DB
     json_output: JsonOption = False
@@ -161,6 +173,12 @@ def _request(options: EvalOptions, checkpoints: list[CheckpointRequest], tasks: 
         deterministic=options.deterministic,
         fewshot_seed=options.fewshot_seed,
         skip_empty=options.skip_empty,
+        samples=options.samples,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        sampling_seed=options.sampling_seed,
+        max_gen_tokens=options.max_gen_tokens,
+        gold_only=options.gold_only,
         device_map=options.device_map,
         backend=options.backend,
         quantize=options.quantize,
