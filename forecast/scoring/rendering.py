@@ -16,7 +16,6 @@ from forecast.core.errors import InputError, UsageError
 from forecast.core.failures import say_failure
 from forecast.core.hashing import content_hash
 from forecast.core.records import ItemRecord, TaskRecord, make_item, task_label
-from forecast.scoring.answer_judge import LmEvalJudge
 from forecast.scoring.requests import GenerationRequest, RenderedTask, TextRequest
 
 LM_EVAL_FEWSHOT_SEED = 1234
@@ -82,6 +81,8 @@ def render_task(
     rendered = _rendered(task, name, shots, fewshot_seed, output_type, limit, items, requests)
     if not generations:
         return rendered
+    from forecast.scoring.answer_judge import LmEvalJudge  # It imports lm-eval, which takes a second.
+
     judge = LmEvalJudge(task, label, docs, is_trusted=is_trusted)
     return replace(rendered, generations=tuple(generations), judge=judge)
 
