@@ -44,6 +44,8 @@ _LARGEST = 2**63 - 1
 _READ_AS_FILES = {"--db": "a results file", "--table": "a CSV or Parquet table"}
 """Options that name one file, and what it should be."""
 
+_VALUE_MAY_BE_LEFT_OUT = {"--apply-chat-template"}
+
 
 class UnforeseenError(Exception):
     """Carries an error past Typer, which would take it for the end of a pipe or of the input and say nothing."""
@@ -61,6 +63,10 @@ class _Commands(TyperGroup):
             for parameter in command.params:
                 _settle(parameter)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        return list(super().parse_args(ctx, _complete(args)))
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what is no news for Typer is news for the user. Errors name options instead of arguments."""
         try:
@@ -74,6 +80,19 @@ class _Commands(TyperGroup):
             if error.errno != errno.EPIPE:
                 raise
             raise UnforeseenError(error) from error
+
+
+def _complete(words: list[str]) -> list[str]:
+    """Give an empty value to options whose value may be left out: Typer knows no such options.
+
+    >>> _complete(["eval", "--apply_chat_template", "--tasks", "piqa"])
+    ['eval', '--apply_chat_template=', '--tasks', 'piqa']
+    """
+    following = [*words[1:], "-"]
+    return [
+        f"{word}=" if _normalise(word) in _VALUE_MAY_BE_LEFT_OUT and after.startswith("-") else word
+        for word, after in zip(words, following, strict=True)
+    ]
 
 
 def _leaves(command: Any) -> list[Any]:
