@@ -10,6 +10,8 @@ from forecast.api.exchange import import_ as import_
 from forecast.api.exchange import train as train
 from forecast.api.fit import FitReport as FitReport
 from forecast.api.ingest import ImportReport as ImportReport
+from forecast.api.item_comparison import ItemComparison as ItemComparison
+from forecast.api.item_comparison import compare_items as compare_items
 from forecast.api.lab import Lab as Lab
 from forecast.api.lab import open as open  # noqa: A004
 from forecast.api.notices import ForecastNotice as ForecastNotice

@@ -87,3 +87,48 @@ CREATE OR REPLACE VIEW item_scores AS
 SELECT r.run_id, s.item_idx, s.loglikelihoods, s.n_tokens, s.is_greedy
 FROM item_results AS s
 JOIN run_records AS r USING (run_key);
+
+-- The gold answer token by token. One token's loglikelihood is the answer's own; of an answer of more, it may be unknown.
+CREATE OR REPLACE VIEW item_tokens AS
+SELECT run_id, item_idx, generate_subscripts(by_token, 1)::INTEGER - 1 AS position, unnest(by_token) AS loglikelihood
+FROM (
+    SELECT
+        r.run_id,
+        s.item_idx,
+        CASE WHEN s.n_tokens[i.gold + 1] = 1 THEN [s.loglikelihoods[i.gold + 1]]
+            ELSE s.gold_token_loglikelihoods::DOUBLE[] END AS by_token
+    FROM item_results AS s
+    JOIN run_records AS r USING (run_key)
+    JOIN item_records AS i ON i.task_key = r.task_key AND i.item_idx = s.item_idx
+);
+
+-- `extracted` is what the task's first filter made of the text; those of all filters are in `generation_extracts`.
+CREATE OR REPLACE VIEW generations AS
+SELECT
+    r.run_id, g.item_idx, g.sample_idx, t.text, g.n_tokens, g.correct, e.text AS extracted, g.stopped, g.filters[1] AS filter
+FROM generation_records AS g
+JOIN run_records AS r USING (run_key)
+JOIN generation_texts AS t USING (text_key)
+LEFT JOIN generation_texts AS e ON e.text_key = g.extracted_keys[1];
+
+CREATE OR REPLACE VIEW generation_extracts AS
+SELECT r.run_id, g.item_idx, g.sample_idx, g.filter, t.text AS extracted
+FROM (
+    SELECT run_key, item_idx, sample_idx, unnest(filters) AS filter, unnest(extracted_keys) AS text_key FROM generation_records
+) AS g
+JOIN run_records AS r USING (run_key)
+JOIN generation_texts AS t USING (text_key);
+
+-- lm-eval's numbers for every answer, e.g. metric `exact_match` under the filter `strict-match`.
+CREATE OR REPLACE VIEW generation_metrics AS
+SELECT
+    r.run_id,
+    g.item_idx,
+    g.sample_idx,
+    split_part(g.entry.key, ',', 1) AS metric,
+    CASE WHEN instr(g.entry.key, ',') > 0 THEN substr(g.entry.key, instr(g.entry.key, ',') + 1) ELSE '' END AS filter,
+    g.entry.value AS value
+FROM (
+    SELECT run_key, item_idx, sample_idx, unnest(map_entries(metric_values)) AS entry FROM generation_records
+) AS g
+JOIN run_records AS r USING (run_key);

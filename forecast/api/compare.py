@@ -67,38 +67,6 @@ class ComparisonDrawing:
     data_b: Measurements
 
 
-def compare_families(
-    source: Path,
-    family_a: str,
-    family_b: str,
-    selection: Selection,
-    *,
-    metric: str | None = None,
-    at: float | None = None,
-    level: float = 0.9,
-    replicates: int = 1000,
-    seed: int = 0,
-    notice: Notice,
-) -> Comparison:
-    """Compare two families: `compare_drawn` without what only a figure needs.
-
-    Raises:
-        ForecastError: see `compare_drawn`.
-    """
-    return compare_drawn(
-        source,
-        family_a,
-        family_b,
-        selection,
-        metric=metric,
-        at=at,
-        level=level,
-        replicates=replicates,
-        seed=seed,
-        notice=notice,
-    )[0]
-
-
 def compare_drawn(
     source: Path,
     family_a: str,

@@ -17,7 +17,7 @@ from forecast.laws.uncertainty import Constant, Uncertainty, quantify
 from forecast.observations.law_rows import LawRows, rows_for_law
 from forecast.observations.measurements import Measurements, Notice, Selection, load_measurements
 
-__all__ = ["Constant", "FitReport", "FitRequest", "FittedLaw", "fit_law", "fit_rows", "soft_values"]
+__all__ = ["Constant", "FitReport", "FitRequest", "FittedLaw", "fit_rows", "soft_values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,16 +107,6 @@ class FittedLaw:
     """The rows that were fitted."""
     replicates: Bootstrap | None
     """None where errors are not by the bootstrap."""
-
-
-def fit_law(source: Path, selection: Selection, request: FitRequest, *, notice: Notice) -> tuple[FitReport, FitResult]:
-    """Load, fit, quantify: `fit_rows` without what only figures and stored fits need.
-
-    Raises:
-        ForecastError: see `fit_rows`.
-    """
-    fitted = fit_rows(source, selection, request, notice=notice)
-    return fitted.report, fitted.result
 
 
 def fit_rows(source: Path, selection: Selection, request: FitRequest, *, notice: Notice) -> FittedLaw:

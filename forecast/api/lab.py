@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from forecast.api import exchange, verbs
+from forecast.api.item_comparison import compare_items
 from forecast.api.notices import WarningProgress
 from forecast.api.relation import Relation
 from forecast.core.errors import InputError, UsageError
@@ -209,6 +210,7 @@ class Lab:
     optimal = _of_lab(verbs.optimal)
     plan = _of_lab(verbs.plan)
     compare = _of_lab(verbs.compare)
+    compare_items = _of_lab(compare_items)
 
     def report(self, out: str | Path = "forecast-report.html", **options: Any) -> Path:
         """Write one self-contained HTML page over everything stored, and return its path.

@@ -7,6 +7,7 @@ where bars and notices go; without it notices become Python warnings. What compu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -197,25 +198,12 @@ def fit_law(
         UsageError: an unknown name or option.
         FitError: the rows cannot be fitted.
     """
-    from forecast.api.fit import FitRequest, soft_values
-    from forecast.api.fit import fit_law as run
+    from forecast.api.fit import FitRequest, fit_rows, soft_values
 
-    request = FitRequest(
-        law=law,
-        columns=dict(columns or {}),
-        y=y,
-        loss=loss,
-        space=space,
-        fixed=dict(fixed or {}),
-        soft=soft_values(soft or {}),
-        use_sem=use_sem,
-        level=level,
-        replicates=replicates,
-        seed=seed,
-    )
+    request = FitRequest(law=law, y=y, loss=loss, space=space, use_sem=use_sem, level=level, replicates=replicates, seed=seed)
+    request = replace(request, columns=dict(columns or {}), fixed=dict(fixed or {}), soft=soft_values(soft or {}))
     selection = selection_of(family, task, where, all_checkpoints, num_fewshot)
-    report, _ = run(Path(source), selection, request, notice=_shown(progress).notice)
-    return report
+    return fit_rows(Path(source), selection, request, notice=_shown(progress).notice).report
 
 
 def optimal(
@@ -364,9 +352,9 @@ def compare(
         UsageError: the same family twice, an unknown name.
         FitError: no common range, or too few scales.
     """
-    from forecast.api.compare import compare_families
+    from forecast.api.compare import compare_drawn
 
-    return compare_families(
+    found, _ = compare_drawn(
         Path(source),
         family_a,
         family_b,
@@ -378,3 +366,4 @@ def compare(
         seed=seed,
         notice=_shown(progress).notice,
     )
+    return found

@@ -7,6 +7,7 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,10 @@ import typer
 from typer.core import TyperGroup
 
 from forecast.cli import commands
+from forecast.cli.defaults import default_map
 from forecast.cli.flags import remember_options, with_flags
 from forecast.core.errors import ForecastError, InputError, UsageError
+from forecast.core.settings_file import find_settings
 
 ORDER = (
     "demo",
@@ -37,6 +40,8 @@ ORDER = (
     "report",
     "families",
     "tasks",
+    "config",
+    "doctor",
 )
 """Order in `forecast --help`; a command that is not named here comes last."""
 _LARGEST = 2**63 - 1
@@ -45,6 +50,8 @@ _READ_AS_FILES = {"--db": "a results file", "--table": "a CSV or Parquet table"}
 """Options that name one file, and what it should be."""
 
 _VALUE_MAY_BE_LEFT_OUT = {"--apply-chat-template"}
+_EXAMINE_SETTINGS = ("config", "doctor")
+"""Commands that look at the settings file themselves, and say what is wrong with it."""
 
 
 class UnforeseenError(Exception):
@@ -66,6 +73,14 @@ class _Commands(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words of the command line."""
         return list(super().parse_args(ctx, _complete(args)))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, and give its options the defaults of the user's settings file."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if ctx.parent is None and not {"-h", "--help"} & set(rest):
+            with suppress(ForecastError) if name in _EXAMINE_SETTINGS else nullcontext():
+                ctx.default_map = default_map(self, find_settings(Path.cwd()))
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what is no news for Typer is news for the user. Errors name options instead of arguments."""

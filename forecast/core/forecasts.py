@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from forecast.core.errors import UsageError
+
 if TYPE_CHECKING:
+    from forecast.core.distribution import Distribution
     from forecast.core.observations import FloatArray
 
 
@@ -27,6 +30,18 @@ class Target:
     params: float | None = None
     tokens: float | None = None
     flops: float | None = None
+
+
+def check_threshold(accuracy: float) -> None:
+    """Check that an accuracy can be a threshold.
+
+    Raises:
+        UsageError: it is not a fraction between 0 and 1.
+    """
+    if not 0.0 < accuracy < 1.0:
+        raise UsageError(
+            f"{accuracy:g} is not a threshold of accuracy", expected="a fraction between 0 and 1, e.g. 0.5 for 50 %"
+        )
 
 
 def measures_text(num_fewshot: int | None, chance: float | None) -> str:
@@ -116,7 +131,9 @@ class Forecast:
     fitted_on: FittedOn
     warnings: tuple[str, ...] = ()
     quantiles: Mapping[float, float] = field(default_factory=dict)
-    """Probability -> accuracy, the predictive distribution."""
+    """Probability -> accuracy, the predictive distribution at the usual probabilities and those of the interval."""
+    distribution: Distribution | None = field(default=None, compare=False, repr=False)
+    """The predictive distribution of accuracy, whole; None in a record that was made without one."""
     curves: ForecastCurves | None = field(default=None, compare=False)
     num_fewshot: int | None = None
     """Solved examples in the prompt; None when unknown."""
@@ -124,6 +141,17 @@ class Forecast:
     """Accuracy of guessing; None when unknown."""
     truth: float | None = None
     """The target's measured accuracy where it is known (holdout); never used to fit."""
+
+    def probability_above(self, accuracy: float) -> float:
+        """Probability that the target exceeds an accuracy, given as a fraction.
+
+        Raises:
+            UsageError: an accuracy outside 0 to 1, or a forecast without its distribution.
+        """
+        check_threshold(accuracy)
+        if self.distribution is None:
+            raise UsageError("this forecast was made without its distribution", remedy="forecast again")
+        return self.distribution.probability_above(accuracy)
 
     def __repr__(self) -> str:
         """Task, target, accuracy with its interval in per cent, and the verdict, in one line."""

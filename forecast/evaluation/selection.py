@@ -63,28 +63,31 @@ def select(
     """
     texts = [models] if isinstance(models, str) else [str(model) for model in models]
     checkpoints, table = Path(checkpoints), None if table is None else Path(table)
-    if family is None and not texts and table is None:
-        raise UsageError("no checkpoint named", expected="`family=` NAME, `models=` PATH_OR_HUB_ID[@REVISION] or `table=` FILE")
-    if family_name and not texts:
-        raise UsageError("`family_name=` names the family of `models=`", expected="`models=` beside it")
-    if family is None and (sizes or subset or revisions != "final"):
-        raise UsageError("`sizes=`, `revisions=` and `subset=` choose within a family", expected="`family=` NAME beside them")
+    _check_named(family, texts, table, within=bool(sizes or subset or revisions != "final"), renamed=bool(family_name))
     requests = [] if family is None else _select_family(load_family(family), sizes, revisions, subset, checkpoints)
     listed = [] if table is None else read_checkpoints(table)
     alone = family is None and not listed and len(texts) == 1
     named = [_read_model(text, family_name, keep_missing=keep_missing and not alone) for text in texts]
     overrides = {"params": _as_list(params), "tokens": _as_list(tokens), "flops": _as_list(flops)}
-    if any(overrides.values()):
-        if family is not None and not named and len(requests) != 1:
+    if any(overrides.values()) and named:
+        named = _override(named, overrides, flops_convention)
+    elif any(overrides.values()):
+        if family is not None and len(requests) != 1:
             given = ", ".join(f"`{name}=`" for name, values in overrides.items() if values)
             raise UsageError(f"{given} for {len(requests)} checkpoints of family '{family}'", expected="one checkpoint of it")
-        if named:
-            named = _override(named, overrides, flops_convention)
-        else:
-            requests = _override(requests, overrides, flops_convention)
+        requests = _override(requests, overrides, flops_convention)
     every = [*requests, *named, *listed]
     unique = list({(request.source, request.revision): request for request in reversed(every)}.values())[::-1]
     return sorted(unique, key=_cost)
+
+
+def _check_named(family: str | None, models: Sequence[str], table: Path | None, *, within: bool, renamed: bool) -> None:
+    if family is None and not models and table is None:
+        raise UsageError("no checkpoint named", expected="`family=` NAME, `models=` PATH_OR_HUB_ID[@REVISION] or `table=` FILE")
+    if renamed and not models:
+        raise UsageError("`family_name=` names the family of `models=`", expected="`models=` beside it")
+    if family is None and within:
+        raise UsageError("`sizes=`, `revisions=` and `subset=` choose within a family", expected="`family=` NAME beside them")
 
 
 def _read_model(text: str, family_name: str, *, keep_missing: bool) -> CheckpointRequest:

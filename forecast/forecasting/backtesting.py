@@ -10,9 +10,9 @@ import numpy as np
 from forecast.core.errors import NotForecastableError
 from forecast.core.observations import FloatArray, Ladder
 from forecast.core.progress import Progress, SilentProgress
-from forecast.forecasting.calibration import DEGREES, Evidence
+from forecast.forecasting.calibration import Evidence
 from forecast.forecasting.ensemble import member_names
-from forecast.forecasting.predictive import predict_points, quantile
+from forecast.forecasting.predictive import predict_points
 from forecast.forecasting.preparation import Prepared, choose_metric, prepare
 from forecast.forecasting.registry import all_methods, get_method
 from forecast.forecasting.rehearsal import Rehearsal, rehearse
@@ -197,11 +197,11 @@ def _score(place: _Place, method: str, elsewhere: Sequence[Sequence[Evidence]], 
     far = distance(points, window)
     records = []
     for k, row in enumerate(place.origin.held):
-        judgement = judge(window, predictive, k, float(far[k]))
-        truth, point, scale = float(sample.accuracy[0][row]), predictive.point[[k]], predictive.scale[[k]]
-        if not np.isfinite(point[0]):
+        expected, truth = predictive.distributions[k], float(sample.accuracy[0][row])
+        if expected is None:
             continue
-        ends = [[float(quantile(point, scale, (1 + side * q) / 2)[0]) for side in (-1, 1)] for q in LEVELS]
+        judgement = judge(window, predictive, k, float(far[k]))
+        ends = [expected.interval(level) for level in LEVELS]
         records.append(
             BacktestRecord(
                 family=task.ladder.family,
@@ -214,10 +214,10 @@ def _score(place: _Place, method: str, elsewhere: Sequence[Sequence[Evidence]], 
                 flops=float(np.exp(sample.log_flops[row])),
                 extrapolation=float(np.exp(far[k])),
                 truth=truth,
-                point=float(point[0]),
+                point=expected.median,
                 covered=tuple(lo <= truth <= hi for lo, hi in ends),
                 width=tuple(hi - lo for lo, hi in ends),
-                crps=crps_student(truth, float(point[0]), float(scale[0])),
+                crps=expected.crps(truth),
                 verdict=judgement.verdict.value,
                 risk=judgement.risk,
                 num_fewshot=task.ladder.num_fewshot,
@@ -225,22 +225,6 @@ def _score(place: _Place, method: str, elsewhere: Sequence[Sequence[Evidence]], 
             )
         )
     return records
-
-
-def crps_student(truth: float, point: float, scale: float) -> float:
-    """CRPS of a Student's t forecast with 5 degrees of freedom (Jordan, Krueger & Lerch 2019, doi:10.18637/jss.v090.i12).
-
-    crps(z) = z (2 F(z) - 1) + 2 f(z) (nu + z^2)/(nu - 1) - 2 sqrt(nu)/(nu - 1) B(1/2, nu - 1/2)/B(1/2, nu/2)^2, times scale.
-
-    >>> round(crps_student(0.5, 0.5, 0.02), 5)
-    0.00514
-    """
-    from scipy import special, stats
-
-    nu, z = DEGREES, (truth - point) / scale
-    constant = 2.0 * np.sqrt(nu) / (nu - 1.0) * special.beta(0.5, nu - 0.5) / special.beta(0.5, nu / 2.0) ** 2
-    value = z * (2.0 * stats.t.cdf(z, nu) - 1.0) + 2.0 * stats.t.pdf(z, nu) * (nu + z**2) / (nu - 1.0) - constant
-    return float(scale * value)
 
 
 def score_methods(records: Sequence[BacktestRecord]) -> list[MethodScore]:

@@ -9,10 +9,9 @@ from forecast.core.metrics import BY_NAME
 from forecast.core.observations import FloatArray, Ladder
 from forecast.forecasting.calibration import DEGREES
 from forecast.forecasting.nll_interval import log_spread
-from forecast.forecasting.predictive import Predictive, calibrate_nll, quantile
+from forecast.forecasting.predictive import Predictive, calibrate_nll, distributions_at, quantiles_of
 from forecast.forecasting.preparation import Prepared
 from forecast.forecasting.sample import Points, Sample
-from forecast.forecasting.spread import spread_of
 from forecast.forecasting.targets import complete_target, target_points
 
 CURVE_POINTS = 300
@@ -78,10 +77,9 @@ def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, targ
     x = np.linspace(np.log(prepared.min_flops), top, CURVE_POINTS)
     points = _path(x, ladder, target)
     by_member = predictive.ensemble.by_member(points)
-    center = predictive.ensemble.combine(by_member)[0]
-    scale = spread_of(predictive.ensemble, sample, points, by_member).scale(predictive.calibration)
-    bands = {b: (quantile(center, scale, (1 - b) / 2), quantile(center, scale, (1 + b) / 2)) for b in BANDS}
-    accuracy = Curve(x=np.exp(x), y=center, bands=bands)
+    expected = distributions_at(predictive.ensemble, sample, points, by_member, calibration=predictive.calibration)
+    bands = {b: (quantiles_of(expected, (1 - b) / 2), quantiles_of(expected, (1 + b) / 2)) for b in BANDS}
+    accuracy = Curve(x=np.exp(x), y=quantiles_of(expected, 0.5), bands=bands)
     name = shown_member(predictive, sample)
     shown = None if name is None else predictive.ensemble.members[name]
     values = None if shown is None else shown.nll(points)

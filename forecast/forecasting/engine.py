@@ -13,7 +13,7 @@ from forecast.core.observations import Ladder
 from forecast.forecasting.calibration import Evidence, posterior_factor
 from forecast.forecasting.curves import draw_curves, nll_estimate
 from forecast.forecasting.ensemble import member_names
-from forecast.forecasting.predictive import Predictive, predict_points, quantile
+from forecast.forecasting.predictive import Predictive, predict_points, student
 from forecast.forecasting.preparation import Prepared, choose_metric, prepare
 from forecast.forecasting.registry import get_method
 from forecast.forecasting.rehearsal import Rehearsal, rehearse
@@ -111,6 +111,7 @@ def forecast_rehearsed(
         rng=np.random.default_rng([request.seed, 1]),
         rehearsal=rehearsed.rehearsal,
         elsewhere=elsewhere,
+        recipe_shift=request.recipe_shift,
     )
     if all(share == 1.0 for share in predictive.unsolved.values()):
         raise NotForecastableError(
@@ -129,12 +130,11 @@ def _one(rehearsed: Rehearsed, predictive: Predictive, k: int, request: Forecast
     level, recipe_shift = request.level, request.recipe_shift
     target, notes = rehearsed.targets[k]
     points = target_points([target])
-    point = predictive.point[[k]]
-    scale = np.hypot(predictive.scale[[k]], recipe_shift)
+    expected = predictive.at(k)
     below = max(0.0, float(prepared.sample.log_flops.min() - points.log_flops[0]))
     judgement = judge(prepared.sample, predictive, k, float(distance(points, prepared.sample)[0]), below=below)
     probabilities = sorted({*QUANTILES, (1 - level) / 2, (1 + level) / 2})
-    quantiles = {p: float(quantile(point, scale, p)[0]) for p in probabilities}
+    quantiles = {p: expected.quantile(p) for p in probabilities}
     shift = (f"The interval allows for a change of recipe of {100 * recipe_shift:g} points.",) if recipe_shift > 0 else ()
     return Forecast(
         task=ladder.task,
@@ -144,7 +144,7 @@ def _one(rehearsed: Rehearsed, predictive: Predictive, k: int, request: Forecast
         nll=nll_estimate(predictive, prepared.sample, points, level),
         accuracy=IntervalEstimate(
             metric=prepared.metric,
-            point=float(point[0]),
+            point=expected.median,
             lo=quantiles[(1 - level) / 2],
             hi=quantiles[(1 + level) / 2],
         ),
@@ -160,6 +160,7 @@ def _one(rehearsed: Rehearsed, predictive: Predictive, k: int, request: Forecast
         ),
         warnings=prepared.warnings + notes + shift + _unsolved(predictive),
         quantiles=quantiles,
+        distribution=expected,
         curves=draw_curves(prepared, ladder, predictive, target),
         num_fewshot=ladder.num_fewshot,
         chance=ladder.chance if np.isfinite(ladder.chance) else None,
@@ -184,8 +185,8 @@ def summarise(predictive: Predictive, level: float) -> BacktestSummary:
     for i, origin in enumerate(origins):
         others = [other.evidence for other in (*origins[:i], *origins[i + 1 :])]
         scale = origin.spread.scale(posterior_factor(others, predictive.elsewhere))
-        lo, hi = quantile(origin.point, scale, (1 - level) / 2), quantile(origin.point, scale, (1 + level) / 2)
-        covered.append(float(np.mean((origin.truth >= lo) & (origin.truth <= hi))))
+        held = zip(origin.truth, student(origin.point, scale), strict=True)
+        covered.append(float(np.mean([found is not None and found.holds(truth, level) for truth, found in held])))
     return BacktestSummary(
         origins=len(origins),
         mae=float(np.mean([np.mean(np.abs(o.point - o.truth)) for o in origins])),

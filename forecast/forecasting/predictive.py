@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forecast.core.distribution import Distribution
 from forecast.core.observations import FloatArray
 from forecast.forecasting.calibration import DEGREES, Evidence, posterior_factor
 from forecast.forecasting.ensemble import Ensemble, fit_members, member_weights, stillness, unsolved_fits
@@ -18,10 +19,12 @@ from forecast.forecasting.spread import spread_of
 
 @dataclass(frozen=True, kw_only=True)
 class Predictive:
-    """Student's t about `point` with standard deviation-like `scale`; K points."""
+    """What is expected at K points, and what it rests on."""
 
     point: FloatArray
-    scale: FloatArray
+    """(K,) medians of the distributions; NaN where no member has a number."""
+    distributions: Sequence[Distribution | None]
+    """One a point; None where no member has a number."""
     ensemble: Ensemble
     by_member: Mapping[str, FloatArray]
     origins: Sequence[OriginScore]
@@ -34,21 +37,48 @@ class Predictive:
     validated: float
     """Furthest distance in log C at which a back-test could be made; 0 when none could."""
 
-    def quantile(self, probability: float) -> FloatArray:
-        """(K,) accuracy, within [0, 1]."""
-        return quantile(self.point, self.scale, probability)
+    def at(self, k: int) -> Distribution:
+        """The distribution at a point where members have numbers."""
+        found = self.distributions[k]
+        assert found is not None, "`point` says where there is none"
+        return found
 
 
-def quantile(point: FloatArray, scale: FloatArray, probability: float) -> FloatArray:
-    """Quantile of the predictive distribution, clipped to [0, 1].
+def quantiles_of(distributions: Sequence[Distribution | None], probability: float) -> FloatArray:
+    """(K,) quantiles; NaN where there is no distribution."""
+    return np.array([np.nan if found is None else found.quantile(probability) for found in distributions])
 
-    >>> quantile(np.array([0.5]), np.array([0.02]), 0.5).tolist()
+
+def distributions_at(
+    ensemble: Ensemble,
+    sample: Sample,
+    points: Points,
+    by_member: Mapping[str, FloatArray],
+    *,
+    calibration: float,
+    at_runs: Mapping[str, FloatArray] | None = None,
+    recipe_shift: float = 0.0,
+) -> list[Distribution | None]:
+    """What accuracy is expected at the points: Student's t about the ensemble's mean, within [0, 1].
+
+    Every forecast, band and back-test is made here; None where no member has a number.
+    """
+    center = ensemble.combine(by_member)[0]
+    scale = np.hypot(spread_of(ensemble, sample, points, by_member, at_runs).scale(calibration), recipe_shift)
+    return student(center, scale)
+
+
+def student(center: FloatArray, scale: FloatArray) -> list[Distribution | None]:
+    """Student's t of a forecast's degrees of freedom about each center, within [0, 1].
+
+    >>> [found.median for found in student(np.array([0.5]), np.array([0.02])) if found]
     [0.5]
     """
-    from scipy import stats
-
-    result: FloatArray = np.clip(point + scale * float(stats.t.ppf(probability, DEGREES)), 0.0, 1.0)
-    return result
+    known = np.isfinite(center) & np.isfinite(scale)
+    return [
+        Distribution.from_student(float(c), float(s), DEGREES) if ok else None
+        for c, s, ok in zip(center, scale, known, strict=True)
+    ]
 
 
 def calibrate_nll(origins: Sequence[OriginScore], member: str) -> float:
@@ -70,6 +100,7 @@ def predict_points(
     rehearsal: Rehearsal | None = None,
     elsewhere: Sequence[Sequence[Evidence]] = (),
     origins_at_most: int = BACKTEST_ORIGINS,
+    recipe_shift: float = 0.0,
 ) -> Predictive:
     """Fit, weight and combine the named methods, and predict K points.
 
@@ -82,6 +113,7 @@ def predict_points(
         rehearsal: of the same sample, names and points; made here if None.
         elsewhere: evidence from the rehearsals of the family's other tasks, one entry per task.
         origins_at_most: back-test origins inside the sample, if the rehearsal is made here.
+        recipe_shift: standard deviation of what another recipe may move the points by, as a fraction.
     """
     if rehearsal is None:
         rehearsal = rehearse(sample, names, points, rng, at_most=origins_at_most)
@@ -90,9 +122,12 @@ def predict_points(
     ensemble = Ensemble(members=members, weights=weights)
     by_member, at_runs = ensemble.by_member(points), ensemble.by_member(sample.points)
     calibration = posterior_factor(rehearsal.evidence, elsewhere)
+    distributions = distributions_at(
+        ensemble, sample, points, by_member, calibration=calibration, at_runs=at_runs, recipe_shift=recipe_shift
+    )
     return Predictive(
-        point=ensemble.combine(by_member)[0],
-        scale=spread_of(ensemble, sample, points, by_member, at_runs).scale(calibration),
+        point=quantiles_of(distributions, 0.5),
+        distributions=distributions,
         ensemble=ensemble,
         by_member=by_member,
         origins=rehearsal.origins,

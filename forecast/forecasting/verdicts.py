@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forecast.core.distribution import Distribution
 from forecast.core.forecasts import Verdict
-from forecast.forecasting.calibration import DEGREES
 from forecast.forecasting.predictive import Predictive
 from forecast.forecasting.rolling_origin import run_ends
 from forecast.forecasting.sample import Sample
@@ -34,15 +34,14 @@ class Judgement:
     """Probability of an error above five points, by the predictive distribution."""
 
 
-def chance_of_large_error(scale: float) -> float:
-    """P(|t_5| > 0.05 / scale).
+def chance_of_large_error(expected: Distribution) -> float:
+    """Probability of a value more than five points from the median, which is the forecast.
 
-    >>> round(chance_of_large_error(0.05), 2)
+    >>> round(chance_of_large_error(Distribution.from_student(0.5, 0.05, 5)), 2)
     0.36
     """
-    from scipy import stats
-
-    return float(2.0 * stats.t.sf(LARGE_ERROR / max(scale, 1e-9), DEGREES))
+    point = expected.median
+    return 1.0 - expected.probability_within(point - LARGE_ERROR, point + LARGE_ERROR)
 
 
 def at_chance(sample: Sample) -> bool:
@@ -65,8 +64,7 @@ def judge(sample: Sample, predictive: Predictive, index: int, target_distance: f
     """
     ends = run_ends(sample)
     values = sample.accuracy[0][ends]
-    scale = float(predictive.scale[index])
-    risk = chance_of_large_error(scale)
+    risk = chance_of_large_error(predictive.at(index))
     fatal: list[str] = []
     doubts: list[str] = []
     # Fatal reasons come first: a narrow interval does not make up for runs that say nothing about the benchmark.

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from forecast.core.distribution import Distribution
 from forecast.core.errors import UsageError
 from forecast.core.forecasts import Curve, Forecast
 from forecast.core.metrics import ACCURACY_METRICS, BY_NAME
@@ -18,6 +19,7 @@ from forecast.report.figure_text import BELOW, add_legend, add_title, axis_label
 
 # Okabe & Ito 2008 (https://jfly.uni-koeln.de/color/): told apart by the colour-blind, and in grey by lightness and shape.
 BLUE, VERMILION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#666666"
+DENSITY_POINTS = 80
 
 
 def draw_forecast(ladder: Ladder, forecast: Forecast, path: str | Path, *, held_out: Ladder | None = None) -> Path:
@@ -144,6 +146,29 @@ def _target(axes: Axes, x: float, point: float, lo: float, hi: float, level: flo
     )
 
 
+def _skewed(expected: Distribution) -> bool:
+    """Whether an interval alone would mislead: its two halves differ by more than a sixth of its width."""
+    lo, hi = expected.interval(0.9)
+    return abs(hi + lo - 2.0 * expected.median) > (hi - lo) / 6.0
+
+
+def _density(axes: Axes, x: float, span: float, expected: Distribution) -> None:
+    """A skewed distribution, drawn leftwards from the target over a fifth of the axis, as square roots: a spike leaves room."""
+    lo, hi = expected.interval(0.998)
+    grid = np.linspace(lo, hi, DENSITY_POINTS)
+    height = np.sqrt(expected.density(grid))
+    axes.fill_betweenx(
+        100 * grid,
+        x * np.exp(-0.2 * span * height / height.max()),
+        x,
+        color=VERMILION,
+        alpha=0.3,
+        linewidth=0,
+        label="probability (square root)",
+        zorder=2,
+    )
+
+
 def _truth(axes: Axes, x: float, y: float) -> None:
     if np.isfinite(x) and np.isfinite(y):
         # Above the forecast's diamond, which a good forecast would hide it under.
@@ -168,6 +193,9 @@ def _panel_of_flops(axes: Axes, ladder: Ladder, forecast: Forecast, curve: Curve
     _data(axes, ladder.flops, ladder, metric, scale)
     _chance(axes, ladder, metric)
     _target(axes, top, scale * estimate.point, scale * estimate.lo, scale * estimate.hi, forecast.level)
+    expected = forecast.distribution
+    if estimate is forecast.accuracy and expected is not None and _skewed(expected):
+        _density(axes, top, float(np.log(curve.x[-1] / curve.x[0])), expected)
     if held_out is not None and metric in held_out.metrics:
         _truth(axes, float(held_out.flops[0]), scale * float(held_out.metrics[metric][0]))
     axes.set_xscale("log")

@@ -80,6 +80,8 @@ def _why_unsupported(model: Any, trunk: Any, head: Any, config: Any) -> str:
         return f"{name} does not use transformers' attention interface"
     if trunk is model or not isinstance(head, torch.nn.Linear):
         return f"{name} has no separate trunk and linear head"
+    if any(parameter.device.type == "meta" for parameter in model.parameters()):
+        return f"{name} is partly offloaded to the CPU or a disk, and moves in only by its own forward pass"
     if "position_ids" not in inspect.signature(trunk.forward).parameters:
         return f"{name} takes no position_ids"
     if getattr(model, "_is_stateful", False):

@@ -12,7 +12,7 @@ from forecast.core.errors import CheckpointError
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
 from forecast.scoring.cpu_products import fast_products, replaceable
 from forecast.scoring.flops import forward_cost
-from forecast.scoring.plain_forward import PlainInput, score_inputs
+from forecast.scoring.plain_forward import PlainInput, PlainScores, score_inputs
 from forecast.scoring.plan import ScoringPlan
 from forecast.scoring.requests import ScoredRequests
 
@@ -69,23 +69,37 @@ def score_plainly(
             continue
         del waiting[:size]
         owners = [index for inputs in batch for index in by_input[inputs]]
-        counts = np.array([len(plan.requests[index].targets) for index in owners])
-        edges = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        by_token = plain.log_p.numpy()
-        sums = np.add.reduceat(by_token, edges)
-        if not np.isfinite(sums).all():
-            worst = owners[int(np.flatnonzero(~np.isfinite(sums))[0])]
-            raise non_finite_error(name_request(worst))
-        asked = wanted[owners]
-        yield ScoredRequests(
-            request=np.array(owners, dtype=np.int64)[asked],
-            loglikelihood=sums[asked],
-            is_greedy=np.logical_and.reduceat(plain.greedy.numpy(), edges)[asked],
-            token_loglikelihood=by_token[np.repeat(asked, counts)],
-            tokens_computed=sum(len(inputs) for inputs in batch),
-            tokens_padded=plain.padded,
-            flops=cost.of_padded(len(batch), len(batch[0]), plain.logits),
-        )
+        flops = cost.of_padded(len(batch), len(batch[0]), plain.logits)
+        yield _scored(plan, owners, plain, wanted, name_request, sum(len(inputs) for inputs in batch), flops)
+
+
+def _scored(
+    plan: ScoringPlan,
+    owners: list[int],
+    plain: PlainScores,
+    wanted: NDArray[np.bool_],
+    name_request: Callable[[int], str],
+    tokens: int,
+    flops: float,
+) -> ScoredRequests:
+    """Sum each request's targets, which stand one after the other in `plain`, in the order of `owners`."""
+    counts = np.array([len(plan.requests[index].targets) for index in owners])
+    edges = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    by_token = plain.log_p.numpy()
+    sums = np.add.reduceat(by_token, edges)
+    if not np.isfinite(sums).all():
+        worst = owners[int(np.flatnonzero(~np.isfinite(sums))[0])]
+        raise non_finite_error(name_request(worst))
+    asked = wanted[owners]
+    return ScoredRequests(
+        request=np.array(owners, dtype=np.int64)[asked],
+        loglikelihood=sums[asked],
+        is_greedy=np.logical_and.reduceat(plain.greedy.numpy(), edges)[asked],
+        token_loglikelihood=by_token[np.repeat(asked, counts)],
+        tokens_computed=tokens,
+        tokens_padded=plain.padded,
+        flops=flops,
+    )
 
 
 def non_finite_error(name: str) -> CheckpointError:

@@ -64,22 +64,29 @@ def render_task(
                     f"{label}, item {item_idx} cannot be rendered: {say_failure(error)}",
                     expected=f"an item that can follow {shots} examples" if shots else "an item that fits the definition",
                 ) from error
-            empty = [i for i, n_chars in enumerate(item.n_chars) if n_chars == 0]
-            if empty and skip_empty:
+            if _has_empty_choice(item, label, skip_empty=skip_empty):
                 on_notice(f"{name}: item {item_idx} has an empty choice and is left out")
                 continue
-            if empty:
-                raise InputError(
-                    f"{label}, item {item_idx}: choice {empty[0]} is empty",
-                    expected="text in every choice (a length-normalised score divides by its length)",
-                    remedy="repair the item, or pass `skip_empty=` to leave such items out",
-                )
             items.append(item)
             requests.extend(asked)
     if not items:
         raise InputError(f"task '{name}' has no items", expected="at least one")
     if output_type == "multiple_choice":
         _check_number_of_choices(items, name, on_notice)
+    return _rendered(task, name, shots, fewshot_seed, output_type, limit, items, requests, chat)
+
+
+def _rendered(
+    task: Any,
+    name: str,
+    shots: int,
+    fewshot_seed: int,
+    output_type: str,
+    limit: int | None,
+    items: list[ItemRecord],
+    requests: list[TextRequest],
+    chat: ChatPrompt | None,
+) -> RenderedTask:
     seed = fewshot_seed if shots else None
     definition = content_hash([_definition(task), chat.identity] if chat else _definition(task))
     record = TaskRecord(
@@ -99,6 +106,17 @@ def render_task(
         },
     )
     return RenderedTask(record=record, requests=tuple(requests))
+
+
+def _has_empty_choice(item: ItemRecord, label: str, *, skip_empty: bool) -> bool:
+    empty = [i for i, n_chars in enumerate(item.n_chars) if n_chars == 0]
+    if empty and not skip_empty:
+        raise InputError(
+            f"{label}, item {item.item_idx}: choice {empty[0]} is empty",
+            expected="text in every choice (a length-normalised score divides by its length)",
+            remedy="repair the item, or pass `skip_empty=` to leave such items out",
+        )
+    return bool(empty)
 
 
 def _check_number_of_choices(items: list[ItemRecord], name: str, on_notice: Callable[[str], None]) -> None:

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AttentionInterface
 
 from forecast.scoring.tree_batches import Batch
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 IMPLEMENTATION = "forecast_tree"
 _MASKED = -1e9
@@ -37,19 +41,27 @@ class TreeState:
         self.calls = 0
         self.windows: set[int] = set()
         self._carried = carried
-        self._kept_index = torch.from_numpy(batch.kept).to(device)
+        self._kept_index: dict[torch.device, torch.Tensor] = {}
         self._masks: dict[tuple[str, int, int | None], torch.Tensor | None] = {}
-        self._depth = torch.from_numpy(batch.key_depth).to(device)
-        self.groups = [
-            (
-                torch.from_numpy(group.query_BxQ).to(device),
-                torch.from_numpy(group.key_BxK).to(device),
-                torch.from_numpy(group.allowed_BxQxK).to(device),
-                torch.from_numpy(group.valid_BxQ.reshape(-1).nonzero()[0]).to(device),
-            )
-            for group in batch.blocks
-        ]
+        self._tree_masks: dict[tuple[int | None, torch.device], BlockMask] = {}
         self.deepest = int(batch.key_depth.max())
+
+    @cached_property
+    def _depth(self) -> torch.Tensor:
+        return torch.from_numpy(self.batch.key_depth).to(self.device)
+
+    @cached_property
+    def groups(self) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Queries, keys, mask and valid queries of each group of blocks; a device that masks by tree needs none of them."""
+        return [
+            (
+                torch.from_numpy(group.query_BxQ).to(self.device),
+                torch.from_numpy(group.key_BxK).to(self.device),
+                torch.from_numpy(group.allowed_BxQxK).to(self.device),
+                torch.from_numpy(group.valid_BxQ.reshape(-1).nonzero()[0]).to(self.device),
+            )
+            for group in self.batch.blocks
+        ]
 
     def extend(self, layer: int, key_1xHxTxD: torch.Tensor, value_1xHxTxD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Put the carried keys and values before the batch's own, and keep what the next batch needs."""
@@ -58,12 +70,22 @@ class TreeState:
             before_key, before_value = self._carried[layer]
             key_1xHxTxD = torch.cat([before_key, key_1xHxTxD], dim=2)
             value_1xHxTxD = torch.cat([before_value, value_1xHxTxD], dim=2)
-        if len(self._kept_index):
-            self.kept[layer] = (
-                key_1xHxTxD.index_select(2, self._kept_index),
-                value_1xHxTxD.index_select(2, self._kept_index),
-            )
+        if len(self.batch.kept):
+            # A model that is spread over devices has layers on each of them.
+            device = key_1xHxTxD.device
+            if device not in self._kept_index:
+                self._kept_index[device] = torch.from_numpy(self.batch.kept).to(device)
+            index = self._kept_index[device]
+            self.kept[layer] = (key_1xHxTxD.index_select(2, index), value_1xHxTxD.index_select(2, index))
         return key_1xHxTxD, value_1xHxTxD
+
+    def tree_mask(self, window: int | None, device: torch.device) -> BlockMask:
+        """The whole batch's mask for FlexAttention, made once for all layers and freed with the batch."""
+        from forecast.scoring.flex_tree import tree_mask
+
+        if (window, device) not in self._tree_masks:
+            self._tree_masks[window, device] = tree_mask(self.batch, window, device)
+        return self._tree_masks[window, device]
 
     def within(self, window: int | None) -> int | None:
         """The sliding window where it hides anything in this batch, else None."""
@@ -231,23 +253,38 @@ def _joined_products(
         part, weight = product(query[:, :, start:stop], key[:, :, keys], value[:, :, keys], mask, scale, False)
         out_TxHxD[start:stop] = part[0].transpose(0, 1)
         weight_TxH[start:stop] = weight[0].T
+    # Dense products add keys to queries that have a part already: they come last.
+    _join_dense(state, product, (query, key, value), (out_TxHxD, weight_TxH), scale, window)
+    return out_TxHxD
+
+
+def _join_dense(
+    state: TreeState,
+    product: Product,
+    inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    joined: tuple[torch.Tensor, torch.Tensor],
+    scale: float,
+    window: int | None,
+) -> None:
+    """Join the products over the prefixes that whole ranges of queries see, in place."""
+    query, key, value = inputs
+    out_TxHxD, weight_TxH = joined
     for index, dense in enumerate(state.batch.dense):
         start, stop = dense.query_start, dense.query_stop
-        # A dense product adds keys to queries that have a part already: it must come last. A view where the keys are one range.
+        # A view where the keys are one range.
         first, last = int(dense.key[0]), int(dense.key[-1])
         if last - first + 1 == len(dense.key):
             keys_, values_ = key[:, :, first : last + 1], value[:, :, first : last + 1]
         else:
             at = torch.from_numpy(dense.key)
             keys_, values_ = key.index_select(2, at), value.index_select(2, at)
-        mask_or_none = state.window_mask("dense", index, window, dtype)
+        mask_or_none = state.window_mask("dense", index, window, weight_TxH.dtype)
         part, weight = product(query[:, :, start:stop], keys_, values_, mask_or_none, scale, False)
         before, added = weight_TxH[start:stop], weight[0].T
         # exp(added) / (exp(before) + exp(added)), which cannot overflow in this form.
         share = torch.sigmoid(added - before).to(query.dtype)
         out_TxHxD[start:stop].lerp_(part[0].transpose(0, 1), share[:, :, None])
         weight_TxH[start:stop] = torch.logaddexp(before, added)
-    return out_TxHxD
 
 
 def _gather(tensor_1xHxTxD: torch.Tensor, index_BxN: torch.Tensor) -> torch.Tensor:
@@ -293,9 +330,13 @@ def _flex(
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    from forecast.scoring.flex_tree import flex_tree_attention
+    from forecast.scoring.flex_tree import NARROWEST, flex_tree_attention
 
-    return flex_tree_attention(state.batch, query, key, value, scale=scale, window=window, softcap=softcap)
+    size = query.shape[-1]
+    if size < NARROWEST:
+        query, key, value = (torch.nn.functional.pad(tensor, (0, NARROWEST - size)) for tensor in (query, key, value))
+    mask = state.tree_mask(window, query.device)
+    return flex_tree_attention(mask, query, key, value, scale=scale, softcap=softcap)[..., :size]
 
 
 AttentionInterface.register(IMPLEMENTATION, tree_attention)

@@ -10,7 +10,16 @@ import pyarrow as pa
 from forecast.core.hashing import content_hash
 from forecast.core.observation_rows import ObservationRow
 from forecast.core.observation_tables import CONTENT_COLUMNS, metadata_text, observation_content, observation_hash
-from forecast.core.records import CheckpointRecord, ItemRecord, RunCounters, RunRecord, RunStatus, ScoredShard, TaskRecord
+from forecast.core.records import (
+    CheckpointRecord,
+    GeneratedAnswer,
+    ItemRecord,
+    RunCounters,
+    RunRecord,
+    RunStatus,
+    ScoredShard,
+    TaskRecord,
+)
 
 _I32, _I64, _F64, _TEXT, _FLAG = pa.int32(), pa.int64(), pa.float64(), pa.string(), pa.bool_()
 
@@ -21,8 +30,25 @@ SHARD_SCHEMA = pa.schema(
         ("loglikelihoods", pa.list_(_F64)),
         ("n_tokens", pa.list_(_I32)),
         ("is_greedy", pa.list_(_FLAG)),
+        ("gold_token_loglikelihoods", pa.list_(pa.float32())),
     ]
 )
+
+ANSWER_TYPE = pa.struct(
+    [
+        ("sample_idx", _I32),
+        ("text", _TEXT),
+        ("n_tokens", _I32),
+        ("stopped", _FLAG),
+        ("correct", _FLAG),
+        ("filters", pa.list_(_TEXT)),
+        ("extracted", pa.list_(_TEXT)),
+        ("metric_values", pa.map_(_TEXT, _F64)),
+    ]
+)
+
+ANSWERED_SHARD_SCHEMA = SHARD_SCHEMA.append(pa.field("generations", pa.list_(ANSWER_TYPE)))
+"""Results of runs whose model wrote answers."""
 
 CHECKPOINT_SCHEMA = pa.schema(
     [
@@ -169,14 +195,39 @@ def shard_table(shard: ScoredShard) -> pa.Table:
     """Return a checked shard as a table, one row per item."""
     rows = len(shard.item_idx)
     run_ids = pa.DictionaryArray.from_arrays(pa.array([0] * rows, _I32), pa.array([shard.run_id]))
+    by_token = [values or None for values in shard.gold_token_loglikelihoods] or [None] * rows
     columns = [
         run_ids,
         pa.array(shard.item_idx, _I32),
         pa.array(shard.loglikelihoods, pa.list_(_F64)),
         pa.array(shard.n_tokens, pa.list_(_I32)),
         pa.array(shard.is_greedy, pa.list_(_FLAG)),
+        pa.array(by_token, pa.list_(pa.float32())),
     ]
-    return pa.Table.from_arrays(columns, schema=SHARD_SCHEMA)
+    if not shard.generations:
+        return pa.Table.from_arrays(columns, schema=SHARD_SCHEMA)
+    answers = [[_answer(answer) for answer in answers] for answers in shard.generations]
+    return pa.Table.from_arrays([*columns, pa.array(answers, pa.list_(ANSWER_TYPE))], schema=ANSWERED_SHARD_SCHEMA)
+
+
+def _answer(answer: GeneratedAnswer) -> dict[str, object]:
+    return {
+        "sample_idx": answer.sample_idx,
+        "text": _storable(answer.text),
+        "n_tokens": answer.n_tokens,
+        "stopped": answer.stopped,
+        "correct": answer.correct,
+        "filters": list(answer.extracted),
+        "extracted": [_storable(text) for text in answer.extracted.values()],
+        "metric_values": list(answer.values.items()),
+    }
+
+
+def _storable(text: str) -> str:
+    """Halves of UTF-16 pairs, which some JSON files hold, are joined; one without its other half becomes a replacement mark."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def observation_table(rows: Iterable[ObservationRow], *, source: str, batch: int) -> pa.Table:

@@ -15,12 +15,18 @@ from forecast.core.plain_json import to_plain
 _FLOAT_COLUMNS = ("target_params", "target_tokens", "target_flops", "level", "point", "lo", "hi", "truth")
 
 
+KEPT = (0.001, 0.0025, *(k / 200 for k in range(1, 200)), 0.9975, 0.999)
+"""Probabilities at which a stored forecast keeps its distribution, beside those of its interval."""
+
+
 def forecast_table(forecast: Forecast, *, data_hash: str, code_version: str) -> pa.Table:
     """Return one row of `forecast_records`."""
     payload = to_plain(forecast)
     if isinstance(payload, dict):
         # Curves are for drawing and can be computed again; they would be most of the bytes.
         payload.pop("curves", None)
+        if forecast.distribution is not None:
+            payload["distribution"] = to_plain(forecast.distribution.thinned([*KEPT, *forecast.quantiles]))
     row: dict[str, object] = {
         "forecast_id": content_hash([payload, data_hash, code_version]),
         "created_at": datetime.now(UTC).isoformat(),

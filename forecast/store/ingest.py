@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from forecast.store.generations import insert_answered
 from forecast.store.locking import quote
 from forecast.store.spool import SpoolFile, owner_token
 
@@ -55,11 +56,10 @@ def ingest(connection: duckdb.DuckDBPyConnection, files: Sequence[SpoolFile], ta
     return Ingested(done=(*readable, *shards), damaged=(*damaged, *broken), rows=rows)
 
 
-def _source(files: Sequence[SpoolFile]) -> str:
+def _source(files: Sequence[SpoolFile], *, by_name: bool = True) -> str:
     names = ", ".join(quote(str(file.path)) for file in files)
     # Observations of an older program, with fewer columns, may wait beside new ones.
-    by_name = ", union_by_name = true" if any(file.kind != "shard" for file in files) else ""
-    return f"read_parquet([{names}]{by_name})"
+    return f"read_parquet([{names}]{', union_by_name = true' if by_name else ''})"
 
 
 def undecodable(files: Sequence[SpoolFile]) -> list[Damaged]:
@@ -178,38 +178,63 @@ def _insert_shards(
     }
     items, damaged = _items_by_run([file for file in files if file.owner in keys])
     repeated = _runs_with_repeats(connection, {keys[owner]: entries for owner, entries in items.items()})
-    groups: dict[str, list[SpoolFile]] = {_CLEAN: [], _REPEATED: []}
+    groups: dict[tuple[bool, bool], list[_ShardItems]] = {}
     for owner, entries in items.items():
-        groups[_REPEATED if keys[owner] in repeated else _CLEAN] += [file for file, _ in entries]
-    rows = 0
-    for statement, group in groups.items():
-        if group:
-            result = connection.execute(statement.format(target=target, source=_source(group))).fetchone()
-            rows += int(result[0]) if result else 0
-    return [file for group in groups.values() for file in group], rows, damaged
+        answered = any("generations" in entry.columns for entry in entries)
+        groups.setdefault((keys[owner] in repeated, answered), []).extend(entries)
+    rows = sum(_insert_group(connection, group, target, repeats=repeats) for (repeats, _), group in groups.items())
+    return [entry.file for group in groups.values() for entry in group], rows, damaged
 
 
-_ShardItems = list[tuple[SpoolFile, NDArray[np.int32]]]
+def _insert_group(connection: duckdb.DuckDBPyConnection, group: Sequence[_ShardItems], target: str, *, repeats: bool) -> int:
+    """Insert shards of runs whose items are all new, or may not be; return how many items were."""
+    layouts = {entry.columns for entry in group}
+    present = frozenset[str]().union(*layouts)
+    columns = [f"s.{name}" if name in present else f"NULL AS {name}" for name in (*_SHARD_COLUMNS, "gold_token_loglikelihoods")]
+    answered = "generations" in present
+    statement = (_REPEATED if repeats else _CLEAN).format(
+        columns=", ".join([*columns, "s.generations"] if answered else columns),
+        # Shards of an older program, with fewer columns, may wait beside new ones.
+        source=_source([entry.file for entry in group], by_name=len(layouts) > 1),
+    )
+    if answered:
+        return insert_answered(connection, statement, target)
+    result = connection.execute(f"INSERT INTO {target}.item_results BY NAME {statement}").fetchone()
+    return int(result[0]) if result else 0
 
 
-def _items_by_run(files: Sequence[SpoolFile]) -> tuple[dict[str, _ShardItems], list[Damaged]]:
-    found: dict[str, _ShardItems] = {}
+@dataclass(frozen=True, kw_only=True)
+class _ShardItems:
+    """Which items a shard holds."""
+
+    file: SpoolFile
+    items: NDArray[np.int32]
+    columns: frozenset[str]
+
+
+def _items_by_run(files: Sequence[SpoolFile]) -> tuple[dict[str, list[_ShardItems]], list[Damaged]]:
+    found: dict[str, list[_ShardItems]] = {}
     damaged = []
     for file in files:
         try:
-            items = pq.ParquetFile(file.path).read(columns=["item_idx"]).column(0).to_numpy()
+            shard = pq.ParquetFile(file.path)
+            entry = _ShardItems(
+                file=file,
+                items=shard.read(columns=["item_idx"]).column(0).to_numpy(),
+                columns=frozenset(shard.schema_arrow.names),
+            )
         except (OSError, pa.ArrowException) as error:
             damaged.append(Damaged(file=file, reason=str(error).splitlines()[0]))
         else:
-            found.setdefault(file.owner, []).append((file, items))
+            found.setdefault(file.owner, []).append(entry)
     return found, damaged
 
 
-def _runs_with_repeats(connection: duckdb.DuckDBPyConnection, items: Mapping[int, _ShardItems]) -> set[int]:
+def _runs_with_repeats(connection: duckdb.DuckDBPyConnection, items: Mapping[int, list[_ShardItems]]) -> set[int]:
     """Return the runs of which an item occurs twice in these shards, or is in the tables already."""
     repeated = set()
     for run_key, entries in items.items():
-        together = np.sort(np.concatenate([column for _, column in entries]))
+        together = np.sort(np.concatenate([entry.items for entry in entries]))
         if (together[1:] == together[:-1]).any():
             repeated.add(run_key)
     begun = connection.execute(
@@ -217,22 +242,19 @@ def _runs_with_repeats(connection: duckdb.DuckDBPyConnection, items: Mapping[int
     ).fetchall()
     for (run_key,) in begun:
         stored = connection.execute("SELECT item_idx FROM item_results WHERE run_key = ?", [run_key]).fetchnumpy()["item_idx"]
-        if any(np.isin(column, stored).any() for _, column in items[int(run_key)]):
+        if any(np.isin(entry.items, stored).any() for entry in items[int(run_key)]):
             repeated.add(int(run_key))
     return repeated
 
 
-_CLEAN = """
-INSERT INTO {target}.item_results
-SELECT r.run_key, s.item_idx, s.loglikelihoods, s.n_tokens, s.is_greedy
-FROM {source} AS s
-JOIN run_records AS r USING (run_id)
-"""
+_SHARD_COLUMNS = ("item_idx", "loglikelihoods", "n_tokens", "is_greedy")
+"""What every shard has."""
+
+_CLEAN = "SELECT r.run_key, {columns} FROM {source} AS s JOIN run_records AS r USING (run_id)"
 
 # The same item twice: from two sessions that computed one run at once, or from a crash after the commit. The first stays.
 _REPEATED = """
-INSERT INTO {target}.item_results
-SELECT DISTINCT ON (r.run_key, s.item_idx) r.run_key, s.item_idx, s.loglikelihoods, s.n_tokens, s.is_greedy
+SELECT DISTINCT ON (r.run_key, s.item_idx) r.run_key, {columns}
 FROM (SELECT *, file_row_number, filename FROM {source}) AS s
 JOIN run_records AS r USING (run_id)
 WHERE NOT EXISTS (FROM item_results AS old WHERE old.run_key = r.run_key AND old.item_idx = s.item_idx)

@@ -17,6 +17,8 @@ _CORRECT = {name: name.replace("acc", "correct", 1) for name in ACCURACY_METRICS
 _DERIVED = "bits_per_byte"
 _SMOOTH = tuple(m.name for m in METRICS if m.kind is MetricKind.SMOOTH and m.name != _DERIVED)
 """Columns of the view `item_metrics`; bits per byte are nats per byte in another unit."""
+ITEM_COLUMNS = {**_CORRECT, **{name: name for name in _SMOOTH}}
+"""Metric -> column of the view `item_metrics`."""
 
 
 def attach_items(connection: duckdb.DuckDBPyConnection, ladder: Ladder, run_ids: Sequence[str | None]) -> Ladder:
@@ -32,13 +34,13 @@ def attach_items(connection: duckdb.DuckDBPyConnection, ladder: Ladder, run_ids:
         {"runs": wanted},
     ).fetchnumpy()
     row_of = np.array([row for row, run_id in enumerate(run_ids) if run_id is not None], dtype=np.intp)
-    rows = row_of[_filled(values["position"]).astype(np.intp)]
-    items, columns_of = np.unique(_filled(values["item_idx"]), return_inverse=True)
+    rows = row_of[filled(values["position"]).astype(np.intp)]
+    items, columns_of = np.unique(filled(values["item_idx"]), return_inverse=True)
     shape = (len(run_ids), len(items))
 
     def matrix(name: str) -> FloatArray:
         cells = np.full(shape, np.nan)
-        cells[rows, columns_of] = _filled(values[name])
+        cells[rows, columns_of] = filled(values[name])
         return cells
 
     correct = {metric: matrix(name) for metric, name in _CORRECT.items()}
@@ -53,7 +55,7 @@ def attach_items(connection: duckdb.DuckDBPyConnection, ladder: Ladder, run_ids:
     )
 
 
-def _filled(column: NDArray[Any]) -> FloatArray:
+def filled(column: NDArray[Any]) -> FloatArray:
     """DuckDB hands columns with NULLs over as masked arrays; NULL becomes NaN."""
     filled: FloatArray = np.ma.filled(column.astype(np.float64), np.nan)
     return filled

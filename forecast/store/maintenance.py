@@ -36,6 +36,7 @@ class StoreInfo:
     runs: int
     complete_runs: int
     item_scores: int
+    generations: int
     observations: int
     imported_observations: int
     fits: int
@@ -50,6 +51,7 @@ SELECT
     (SELECT count(*) FROM run_records) AS runs,
     (SELECT count(*) FROM runs WHERE status = 'complete') AS complete_runs,
     (SELECT count(*) FROM item_results) AS item_scores,
+    (SELECT count(*) FROM generation_records) AS generations,
     (SELECT count(*) FROM observations) AS observations,
     (SELECT count(*) FROM imported_observations) AS imported_observations,
     (SELECT count(*) FROM fits) AS fits,
@@ -84,8 +86,11 @@ _CHECKS = {
         SELECT task_key || '/' || item_idx FROM item_records GROUP BY task_key, item_idx HAVING count(*) > 1""",
     "items whose correct choice does not exist, or with an empty choice": """
         SELECT task_key || '/' || item_idx FROM item_records
-        WHERE gold NOT BETWEEN 0 AND len(choices) - 1 OR len(n_chars) <> len(choices) OR len(n_bytes) <> len(choices)
-            OR list_min(n_chars) < 1 OR list_min(n_bytes) < 1""",
+        JOIN task_records USING (task_key)
+        WHERE NOT (output_type = 'generate_until' AND len(choices) = 0) AND (
+            gold NOT BETWEEN 0 AND len(choices) - 1 OR len(n_chars) <> len(choices) OR len(n_bytes) <> len(choices)
+            OR list_min(n_chars) < 1 OR list_min(n_bytes) < 1
+        )""",
     "runs without a checkpoint": """
         SELECT run_id FROM run_records ANTI JOIN checkpoint_records USING (checkpoint_id)""",
     "runs without a task": "SELECT run_id FROM run_records ANTI JOIN task_records USING (task_key)",
@@ -111,6 +116,33 @@ _CHECKS = {
         JOIN item_records AS i ON i.task_key = r.task_key AND i.item_idx = s.item_idx
         WHERE len(s.loglikelihoods) <> len(i.choices) OR len(s.n_tokens) <> len(i.choices)
             OR len(s.is_greedy) <> len(i.choices)""",
+    "runs with loglikelihoods of tokens that are not those of the correct choice": """
+        SELECT DISTINCT r.run_id FROM item_results AS s JOIN run_records AS r USING (run_key)
+        JOIN item_records AS i ON i.task_key = r.task_key AND i.item_idx = s.item_idx
+        WHERE len(s.gold_token_loglikelihoods) <> s.n_tokens[i.gold + 1]
+            OR len(list_filter(s.gold_token_loglikelihoods, lambda x: x IS NULL OR NOT isfinite(x))) > 0""",
+    "generated answers without a result of their item": """
+        SELECT DISTINCT run_key || '/' || item_idx FROM generation_records ANTI JOIN item_results USING (run_key, item_idx)""",
+    "items with a generated answer missing or twice": """
+        SELECT run_key || '/' || item_idx FROM generation_records GROUP BY run_key, item_idx
+        HAVING count(DISTINCT sample_idx) <> count(*) OR min(sample_idx) <> 0 OR max(sample_idx) <> count(*) - 1""",
+    "runs of which some items lack the answers that others have": """
+        SELECT run_id FROM run_records JOIN (
+            SELECT run_key, count(g.n) AS n_answered, count(*) AS n_items, min(g.n) AS least, max(g.n) AS most
+            FROM item_results
+            LEFT JOIN (SELECT run_key, item_idx, count(*) AS n FROM generation_records GROUP BY ALL) AS g
+            USING (run_key, item_idx)
+            GROUP BY run_key
+        ) USING (run_key)
+        WHERE n_answered NOT IN (0, n_items) OR least <> most""",
+    "generated texts that are missing, stored twice or with a wrong hash": """
+        SELECT text_key FROM generation_texts WHERE text_hash <> md5_number(text)
+        UNION ALL SELECT text_key FROM generation_texts GROUP BY text_key HAVING count(*) > 1
+        UNION ALL SELECT min(text_key) FROM generation_texts GROUP BY text_hash HAVING count(*) > 1
+        UNION ALL (
+            SELECT text_key FROM generation_records UNION SELECT unnest(extracted_keys) FROM generation_records
+            EXCEPT SELECT text_key FROM generation_texts
+        )""",
     "complete runs that lack items": """
         SELECT u.run_id FROM runs AS u JOIN run_records AS r USING (run_id)
         WHERE u.status = 'complete'

@@ -14,6 +14,7 @@ from forecast.core.errors import InputError, StoreError
 from forecast.core.forecasts import Forecast
 from forecast.core.hashing import content_hash
 from forecast.core.ladder_choice import ChosenLadder, ShotsRule
+from forecast.core.model_items import ModelItems, StoredRun
 from forecast.core.observation_rows import Notice, ObservationRow
 from forecast.core.observations import Ladder
 from forecast.core.records import CheckpointRecord, RunCounters, RunRecord, RunStatus, ScoredShard, TaskRecord
@@ -23,6 +24,7 @@ from forecast.store.imports import Import
 from forecast.store.ladders import LadderQuery, StoredTask, read_ladders, read_stored_tasks
 from forecast.store.locking import rows_of
 from forecast.store.maintenance import StoreInfo
+from forecast.store.model_items import read_model_items, read_runs
 from forecast.store.named_queries import NamedQuery
 from forecast.store.sessions import check_readable, is_stored, overlaid, reading, stored, stored_items, take_in, writing
 from forecast.store.spool import Spool
@@ -228,6 +230,16 @@ class Store:
         """As `ladders`, with the rows that each ladder was made of."""
         with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
             return read_ladders(connection, question)
+
+    def runs(self) -> list[StoredRun]:
+        """Return every complete run."""
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            return read_runs(connection)
+
+    def model_items(self, runs: Sequence[StoredRun]) -> list[ModelItems]:
+        """Return the items of some runs, in the order of the runs."""
+        with reading(self.path, self._spool, timeout_s=self._timeout_s) as connection:
+            return read_model_items(connection, runs)
 
     def stored_tasks(self) -> list[StoredTask]:
         """Return which families were measured on which tasks, and with how many shots."""

@@ -21,7 +21,8 @@ from forecast.store.ingest import ingest
 from forecast.store.spool import SpoolFile, owner_token
 
 MANIFEST = "forecast-export.json"
-FORMAT = 1
+FORMAT = 2
+"""2: results have `gold_token_loglikelihoods`, and `generations` where models wrote answers."""
 
 _ROWS_PER_GROUP = 65_536
 
@@ -85,16 +86,44 @@ def _write_tasks(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterato
 
 def _write_results(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterator[Path]:
     runs = connection.execute(
-        """SELECT r.run_key, r.run_id, c.family, t.task FROM run_records AS r
+        """SELECT r.run_key, r.run_id, c.family, t.task, r.run_key IN (SELECT run_key FROM generation_records) AS answered
+        FROM run_records AS r
         JOIN task_records AS t USING (task_key) LEFT JOIN checkpoints AS c USING (checkpoint_id) ORDER BY r.run_id"""
     ).fetchall()
-    for key, run_id, family, task in runs:
+    for key, run_id, family, task, answered in runs:
         part = folder / "item_scores" / f"family={_safe(family or 'unknown')}" / f"task={_safe(task)}"
         path = part / f"{owner_token(run_id)}.parquet"
-        sql = f"""SELECT r.run_id, s.item_idx, s.loglikelihoods, s.n_tokens, s.is_greedy
-            FROM item_results AS s JOIN run_records AS r USING (run_key) WHERE s.run_key = {int(key)} ORDER BY s.item_idx"""
-        if _write(connection, sql, path, arrow_tables.SHARD_SCHEMA):
+        columns = arrow_tables.ANSWERED_SHARD_SCHEMA if answered else arrow_tables.SHARD_SCHEMA
+        sql = f"""SELECT r.run_id, s.* EXCLUDE (run_key){", g.generations" if answered else ""}
+            FROM item_results AS s JOIN run_records AS r USING (run_key)
+            {_ANSWERS.format(key=int(key)) if answered else ""} WHERE s.run_key = {int(key)} ORDER BY s.item_idx"""
+        if _write(connection, f"SELECT {', '.join(columns.names)} FROM ({sql})", path, columns):
             yield path
+
+
+# In the form of `arrow_tables.ANSWER_TYPE`.
+_ANSWERS = """
+LEFT JOIN (
+    SELECT a.item_idx, list(struct_pack(
+        sample_idx := a.sample_idx, text := t.text, n_tokens := a.n_tokens, stopped := a.stopped, correct := a.correct,
+        filters := a.filters, extracted := coalesce(e.extracted, []), metric_values := a.metric_values
+    ) ORDER BY a.sample_idx) AS generations
+    FROM generation_records AS a
+    JOIN generation_texts AS t USING (text_key)
+    LEFT JOIN (
+        SELECT x.item_idx, x.sample_idx, list(t.text ORDER BY x.filter_idx) AS extracted
+        FROM (
+            SELECT item_idx, sample_idx, unnest(extracted_keys) AS text_key,
+                generate_subscripts(extracted_keys, 1) AS filter_idx
+            FROM generation_records WHERE run_key = {key}
+        ) AS x
+        JOIN generation_texts AS t USING (text_key)
+        GROUP BY ALL
+    ) AS e ON e.item_idx = a.item_idx AND e.sample_idx = a.sample_idx
+    WHERE a.run_key = {key}
+    GROUP BY a.item_idx
+) AS g ON g.item_idx = s.item_idx
+"""
 
 
 def _safe(name: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from forecast.api.compare import Comparison, compare_families
+from forecast.api.compare import Comparison, compare_drawn
 from forecast.cli.app import build_app
 from forecast.core.errors import FitError, UsageError
 from forecast.laws import get_law
@@ -48,7 +48,7 @@ def write(path: Path, *families: list[str], without: str = "") -> Path:
 
 def compare(path: Path, **options: object) -> Comparison:
     chosen: dict[str, object] = {"replicates": 200, "notice": lambda _text: None} | options
-    return compare_families(path, "a", "b", Selection(task="text"), **chosen)  # type: ignore[arg-type]
+    return compare_drawn(path, "a", "b", Selection(task="text"), **chosen)[0]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("efficiency", [1.0, 2.0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from forecast.api.fit import FitRequest, fit_law
+from forecast.api.fit import FitRequest, fit_rows
 from forecast.cli.app import build_app
 from forecast.core.errors import ForecastError, UsageError
 from forecast.laws import get_law
@@ -52,9 +52,8 @@ def run(*arguments: str) -> dict[str, object]:
 
 
 def test_constants_come_back_with_errors_and_intervals(table: Path) -> None:
-    report, result = fit_law(
-        table, Selection(), FitRequest(law="chinchilla", loss="least-squares", replicates=300), notice=silent
-    )
+    fitted = fit_rows(table, Selection(), FitRequest(law="chinchilla", loss="least-squares", replicates=300), notice=silent)
+    report, result = fitted.report, fitted.result
     assert result.identified
     assert report.n_rows == report.n_runs == 18
     assert report.x == {"params": "params", "tokens": "tokens"}
@@ -183,7 +182,7 @@ def test_several_families_must_be_chosen_from(tmp_path: Path) -> None:
 def test_untrained_checkpoints_are_left_out_and_said(tmp_path: Path) -> None:
     path = write_table(tmp_path / "runs.csv", extra="one,zero,text,1e8,0,0,11.0,0.25,2000,0.25,true,0\n")
     said: list[str] = []
-    report, _ = fit_law(path, Selection(), FitRequest(law="chinchilla", replicates=0), notice=said.append)
+    report = fit_rows(path, Selection(), FitRequest(law="chinchilla", replicates=0), notice=said.append).report
     assert report.dropped_rows == 1
     assert any("untrained" in text for text in said)
 
@@ -195,8 +194,8 @@ def test_stored_results_are_fitted_like_a_table(table: Path, tmp_path: Path) -> 
     db = tmp_path / "results.duckdb"
     Store(db).add_observations(read_observations(table), source="table")
     request = FitRequest(law="chinchilla", loss="least-squares", replicates=0)
-    stored, _ = fit_law(db, Selection(family="one", task="text"), request, notice=silent)
-    read, _ = fit_law(table, Selection(), request, notice=silent)
+    stored = fit_rows(db, Selection(family="one", task="text"), request, notice=silent).report
+    read = fit_rows(table, Selection(), request, notice=silent).report
     for left, right in zip(stored.constants, read.constants, strict=True):
         assert left.value == pytest.approx(right.value, rel=1e-6)
 
@@ -217,7 +216,7 @@ def test_many_rows_cost_no_thousand_refits(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "many.csv"
     path.write_text("\n".join(["flops,loss,number", *lines]) + "\n", encoding="utf-8")
     monkeypatch.setattr("forecast.laws.uncertainty.bootstrap", lambda *_, **__: pytest.fail("refitted"))
-    report, _ = fit_law(path, Selection(), FitRequest(law="power-law", y="loss"), notice=lambda _text: None)
+    report = fit_rows(path, Selection(), FitRequest(law="power-law", y="loss"), notice=lambda _text: None).report
     assert report.uncertainty == "sandwich"
     alpha = report.constants[1]
     assert alpha.lo is not None
@@ -226,6 +225,6 @@ def test_many_rows_cost_no_thousand_refits(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.undo()
     monkeypatch.setattr("forecast.laws.uncertainty._CELLS", 30 * 20_001)
     path.write_text(path.read_text(encoding="utf-8").replace("number", "model", 1), encoding="utf-8")
-    report, _ = fit_law(path, Selection(), FitRequest(law="power-law", y="loss"), notice=lambda _text: None)
+    report = fit_rows(path, Selection(), FitRequest(law="power-law", y="loss"), notice=lambda _text: None).report
     assert report.uncertainty == "bootstrap over 50 runs, 30 replicates"
     assert "30 instead of 1000 bootstrap replicates: there are 20,001 rows" in report.warnings

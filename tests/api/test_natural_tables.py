@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecast.api.fit import FitReport, FitRequest, fit_law
+from forecast.api.fit import FitReport, FitRequest, fit_rows
 from forecast.core.errors import FitError, UsageError
 from forecast.laws import Law, get_law, list_laws
 from forecast.laws.quantities import ALL
@@ -30,7 +30,7 @@ LEARNING_CURVES = (
 
 def _fit(path: Path, law: str, **options: object) -> FitReport:
     request = FitRequest(law=law, replicates=0, **options)  # type: ignore[arg-type]
-    return fit_law(path, Selection(finals_only=False), request, notice=lambda _text: None)[0]
+    return fit_rows(path, Selection(finals_only=False), request, notice=lambda _text: None).report
 
 
 def _table(path: Path, law: Law, y: str, *, rows: int = 14, named: bool = True, scale: float = 1.0) -> Path:
@@ -140,7 +140,7 @@ def test_a_choice_that_a_plain_table_cannot_follow_is_refused(tmp_path: Path) ->
         (Selection(num_fewshot=5), "no column 'num_fewshot', so `num_fewshot=` 5"),
     ):
         with pytest.raises(UsageError, match=said):
-            fit_law(path, selection, request, notice=lambda _text: None)
+            fit_rows(path, selection, request, notice=lambda _text: None)
 
 
 def test_compute_follows_from_parameters_and_tokens_with_names_and_without(tmp_path: Path) -> None:
@@ -169,8 +169,8 @@ def test_tasks_families_and_shots_of_a_plain_table_are_not_mixed(tmp_path: Path)
     path = _plain(tmp_path / "t.csv", "task,num_fewshot,tokens,loss", rows)
     request = FitRequest(law="m2", replicates=0)
     with pytest.raises(UsageError, match="2 values of task"):
-        fit_law(path, Selection(), request, notice=lambda _text: None)
-    report, _ = fit_law(path, Selection(task="a", num_fewshot=5), request, notice=lambda _text: None)
+        fit_rows(path, Selection(), request, notice=lambda _text: None)
+    report = fit_rows(path, Selection(task="a", num_fewshot=5), request, notice=lambda _text: None).report
     assert (report.task, report.num_fewshot, report.n_rows) == ("a", 5, 8)
     for selection, said in (
         (Selection(task="a"), "2 values of num_fewshot"),
@@ -178,4 +178,4 @@ def test_tasks_families_and_shots_of_a_plain_table_are_not_mixed(tmp_path: Path)
         (Selection(task="c"), "no row with task c"),
     ):
         with pytest.raises(UsageError, match=said):
-            fit_law(path, selection, request, notice=lambda _text: None)
+            fit_rows(path, selection, request, notice=lambda _text: None)

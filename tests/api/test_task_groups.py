@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from forecast.api.compare import compare_families
+from forecast.api.compare import compare_drawn
 from forecast.api.report import write_report
 from forecast.cli.app import build_app
 from forecast.core.errors import NotForecastableError, UsageError
@@ -185,12 +185,12 @@ def test_families_are_compared_on_the_same_tasks_of_a_group(table: Path, kind: s
     rows += lines_of("h", subject("mmlu_anatomy", 100)) + lines_of("h", subject("mmlu_college_biology", 300))
     table.write_text(table.read_text(encoding="utf-8") + "\n".join(rows) + "\n", encoding="utf-8")
     source = stored(table, kind)
-    found = compare_families(source, "f", "g", Selection(task="mmlu"), replicates=20, notice=lambda _text: None)
+    found, _ = compare_drawn(source, "f", "g", Selection(task="mmlu"), replicates=20, notice=lambda _text: None)
     assert (found.task, found.metric) == ("mmlu", "acc")
     with pytest.raises(
         UsageError, match=r"2 tasks of 'mmlu' are stored of one family only \(mmlu_business_ethics, mmlu_college_biology\)"
     ):
-        compare_families(source, "f", "h", Selection(task="mmlu"), replicates=20, notice=lambda _text: None)
+        compare_drawn(source, "f", "h", Selection(task="mmlu"), replicates=20, notice=lambda _text: None)
 
 
 def test_a_report_on_a_group(table: Path, tmp_path: Path) -> None:

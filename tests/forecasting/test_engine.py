@@ -5,11 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.forecasts import Target, Verdict
 from forecast.core.observations import Ladder
 from forecast.forecasting import forecast_ladder
+from forecast.forecasting.calibration import DEGREES
+from forecast.forecasting.engine import QUANTILES
+from forecast.forecasting.predictive import student
 
 Simulate = Callable[..., Ladder]
 TARGET = Target(name="big", params=3e9, tokens=6e10, flops=6 * 3e9 * 6e10)
@@ -47,6 +51,39 @@ def test_higher_levels_are_wider_and_quantiles_rise(simulate: Simulate) -> None:
     assert nearly.accuracy.lo < half.accuracy.lo < half.accuracy.hi < nearly.accuracy.hi
     values = [nearly.quantiles[p] for p in sorted(nearly.quantiles)]
     assert values == sorted(values)
+
+
+def test_everything_a_forecast_says_is_read_off_its_distribution(simulate: Simulate) -> None:
+    (made,) = forecast_ladder(simulate(), [TARGET], level=0.8)
+    expected = made.distribution
+    assert expected is not None
+    assert made.accuracy.point == expected.median
+    assert (made.accuracy.lo, made.accuracy.hi) == pytest.approx(expected.interval(0.8), abs=1e-12)
+    assert made.quantiles == {p: pytest.approx(expected.quantile(p), abs=1e-12) for p in made.quantiles}
+    risk = expected.cdf(made.accuracy.point - 0.05) + expected.probability_above(made.accuracy.point + 0.05)
+    assert any(f"{risk:.0%}" in reason or f"{risk:.1%}" in reason for reason in made.reasons)
+    assert made.probability_above(made.accuracy.point) == pytest.approx(0.5, abs=1e-3)
+    assert made.probability_above(made.accuracy.hi) == pytest.approx(0.1, abs=1e-3)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 50.0, float("nan")])
+def test_a_threshold_is_a_fraction(simulate: Simulate, threshold: float) -> None:
+    (made,) = forecast_ladder(simulate(), [TARGET])
+    with pytest.raises(UsageError, match="threshold"):
+        made.probability_above(threshold)
+    with pytest.raises(UsageError, match="without its distribution"):
+        replace(made, distribution=None).probability_above(0.5)
+
+
+def test_the_members_give_the_same_interval_as_student_about_their_mean(simulate: Simulate) -> None:
+    """Today's predictive distribution is a t with five degrees of freedom, cut off at 0 and 1."""
+    center, scale = np.array([0.5, 0.02, np.nan]), np.array([0.02, 0.03, 0.02])
+    found = student(center, scale)
+    assert found[2] is None
+    for k in (0, 1):
+        for p in QUANTILES:
+            t = float(stats.t.ppf(p, DEGREES))
+            assert found[k].quantile(p) == pytest.approx(np.clip(center[k] + scale[k] * t, 0.0, 1.0), abs=1e-12)
 
 
 def test_a_recipe_shift_widens_and_says_so(simulate: Simulate) -> None:

@@ -43,6 +43,33 @@ def table(simulate: Simulate, tmp_path: Path) -> Path:
     return _write(simulate(), tmp_path / "table.csv", tasks=("quiz", "riddle"))
 
 
+def test_a_threshold_gives_a_probability_in_json_table_and_python(table: Path) -> None:
+    run, asked = CliRunner(), ["predict", "--table", str(table), "--task", "quiz", "--flops", "1e22"]
+    plain = json.loads(run.invoke(build_app(), [*asked, "--json"]).stdout)
+    assert "probability_above" not in plain
+    one = json.loads(run.invoke(build_app(), [*asked, "--json", "--threshold", "0.8"]).stdout)
+    (made,) = predict(table, tasks="quiz", targets=[Target(name="target", flops=1e22)])
+    assert one["probability_above"] == {
+        "threshold": 0.8,
+        "probability": pytest.approx(made.forecast.probability_above(0.8), abs=1e-12),
+    }
+    assert {key: value for key, value in one.items() if key != "probability_above"} == plain
+    two = json.loads(run.invoke(build_app(), [*asked, "--json", "--threshold", "0.8", "--threshold", "0.3"]).stdout)
+    assert [entry["threshold"] for entry in two["probability_above"]] == [0.8, 0.3]
+    assert two["probability_above"][0] == one["probability_above"]
+    assert two["probability_above"][1]["probability"] > two["probability_above"][0]["probability"]
+    shown = run.invoke(build_app(), [*asked, "--threshold", "0.8"])
+    assert "P(> 80 %)" in " ".join(shown.stdout.split())
+
+
+@pytest.mark.parametrize("threshold", ["0", "1", "80", "-0.2", "nan"])
+def test_a_threshold_that_is_not_a_fraction_is_refused_before_anything_is_fitted(tmp_path: Path, threshold: str) -> None:
+    asked = ["predict", "--table", str(tmp_path / "absent.csv"), "--flops", "1e22", "--threshold", threshold]
+    refused = CliRunner().invoke(build_app(), asked)
+    assert isinstance(refused.exception, UsageError)
+    assert "threshold" in str(refused.exception)
+
+
 def test_untrained_checkpoints_are_called_that(simulate: Simulate) -> None:
     ladder = simulate()
     flops, tokens, step = ladder.flops.copy(), ladder.tokens.copy(), ladder.step.copy()

@@ -39,7 +39,7 @@ def _errors(ladders: list[Ladder], split: Split) -> tuple[float, float, float]:
         truth = targets.metrics["acc"]
         found.append(np.abs(prediction.point - truth).mean())
         naive.append(np.abs(sample.accuracy[0][np.argmax(sample.log_flops)] - truth).mean())
-        covered.append(np.mean((prediction.quantile(0.05) <= truth) & (truth <= prediction.quantile(0.95))))
+        covered.append(np.mean([prediction.at(k).holds(value, 0.9) for k, value in enumerate(truth)]))
     return float(np.mean(found)), float(np.mean(naive)), float(np.mean(covered))
 
 

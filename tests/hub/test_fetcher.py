@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from forecast.core.errors import HubError, UsageError
+from forecast.core.errors import HubError
 from forecast.core.progress import SilentProgress
 from forecast.core.records import CheckpointRequest
-from forecast.hub import Fetcher, parse_bytes
+from forecast.hub import Fetcher
 
 REPO = "lab/tiny"
 
@@ -349,38 +349,6 @@ def test_a_prefetch_that_fails_is_reported_in_its_turn(hub, fetcher: Fetcher, fi
     assert fetcher.fetch(requests[2]).is_dir()
 
 
-def test_the_cache_limit_evicts_what_is_scored_and_nothing_else(hub, files, tmp_path: Path) -> None:
-    commits = [hub.add(REPO, f"step{step}", {**files, "model.safetensors": bytes([step]) * 100_000}) for step in range(4)]
-    Fetcher(cache_folder=tmp_path, endpoint=hub.endpoint).fetch(request("step0"))
-    # A checkpoint that something else put into the cache is not ours to delete.
-    (tmp_path / "models--lab--tiny" / ".forecast" / commits[0]).unlink()
-    requests = [request(f"step{step}") for step in range(4)]
-    fetcher = Fetcher(cache_folder=tmp_path, endpoint=hub.endpoint, cache_limit_bytes=250_000)
-    fetcher.plan(requests)
-    folders = [fetcher.fetch(entry) for entry in requests]
-    assert folders[3].is_dir()
-    assert folders[0].is_dir()
-    assert not folders[1].exists()
-    assert (folders[3] / "tokenizer.json").read_bytes() == files["tokenizer.json"]
-    left = {path.name for path in (tmp_path / "models--lab--tiny" / "snapshots").iterdir()}
-    assert left <= {commits[0], commits[2], commits[3]}
-
-
-def test_the_cache_never_holds_more_than_its_limit(hub, files, tmp_path: Path) -> None:
-    for step in range(6):
-        hub.add(REPO, f"step{step}", {**files, "model.safetensors": bytes([step]) * 100_000})
-    requests = [request(f"step{step}") for step in range(6)]
-    fetcher = Fetcher(cache_folder=tmp_path, endpoint=hub.endpoint, cache_limit_bytes=150_000)
-    fetcher.plan(requests)
-    for entry in requests:
-        assert (fetcher.fetch(entry) / "model.safetensors").stat().st_size == 100_000
-        blobs = [path.stat().st_size for path in (tmp_path / "models--lab--tiny" / "blobs").iterdir()]
-        assert sum(blobs) <= 150_000
-    tiny = Fetcher(cache_folder=tmp_path / "other", endpoint=hub.endpoint, cache_limit_bytes=50_000)
-    with pytest.raises(HubError, match=r"needs 102,0\d\d bytes, and `cache_limit=` allows 50,000"):
-        tiny.fetch(requests[0])
-
-
 def test_a_local_folder_passes_through(tmp_path: Path, fetcher: Fetcher) -> None:
     local = CheckpointRequest(source=str(tmp_path))
     assert fetcher.fetch(local) == tmp_path
@@ -392,11 +360,3 @@ def test_names_in_subfolders_or_upwards_never_reach_the_disk(hub, fetcher: Fetch
     fetcher.fetch(request())
     assert not list(tmp_path.rglob("evil.json"))
     assert not list(tmp_path.rglob("onnx"))
-
-
-def test_sizes_are_read_with_their_units() -> None:
-    assert parse_bytes("1.5GiB") == int(1.5 * 2**30)
-    assert parse_bytes("250") == 250
-    for wrong in ("", "GB", "-1GB", "0", "1XB"):
-        with pytest.raises(UsageError):
-            parse_bytes(wrong)

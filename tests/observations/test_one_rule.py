@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from forecast.api.backtest import run_backtest
-from forecast.api.compare import compare_families
-from forecast.api.fit import FitRequest, fit_law
+from forecast.api.compare import compare_drawn
+from forecast.api.fit import FitRequest, fit_rows
 from forecast.api.optimal import find_optimum
 from forecast.api.plan import PlanRequest, make_plan
 from forecast.api.predict import predict
@@ -54,14 +54,14 @@ QUESTIONS: dict[str, Ask] = {
         source, family=family, tasks=task and [task], targets=[Target(name="t", flops=1e22)]
     ),
     "backtest": lambda source, family, task: run_backtest(source, family=family, tasks=task and [task]),
-    "fit": lambda source, family, task: fit_law(
+    "fit": lambda source, family, task: fit_rows(
         source, Selection(family=family, task=task), FitRequest(law="chinchilla"), notice=silent
     ),
     "optimal": lambda source, family, task: find_optimum(source, Selection(family=family, task=task), [1e22], notice=silent),
     "plan": lambda source, family, task: make_plan(
         source, Selection(family=family, task=task), PlanRequest(target_flops=1e22), metric=None, notice=silent
     ),
-    "compare": lambda source, family, task: compare_families(
+    "compare": lambda source, family, task: compare_drawn(
         source, family or "f", "f" if family == "g" else "g", Selection(task=task), notice=silent
     ),
 }

@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from forecast.api.optimal import find_optimum
+from forecast.core.distribution import Distribution
 from forecast.core.forecasts import (
     BacktestSummary,
     Curve,
@@ -198,6 +199,17 @@ def test_any_range_of_compute_has_readable_ticks(drawn: Draw, low: float, high: 
     assert len(shown) >= 2
     for one, two in itertools.combinations(shown, 2):
         assert not overlap(one, two), "two tick labels overlap"
+
+
+def test_a_skewed_distribution_is_drawn_and_a_symmetric_one_is_not(drawn: Draw) -> None:
+    ladder = make_ladder(metric="acc", smooth=None)
+    plain = make_forecast(ladder, metric="acc", smooth=None, target=float(2 * ladder.flops[-1]))
+    even = Distribution.from_student(0.5, 0.03, 5)
+    tail = Distribution.mixture([Distribution.from_student(0.27, 0.01, 5), Distribution.from_student(0.6, 0.2, 5)], [0.7, 0.3])
+    for expected, shown in ((even, False), (tail, True), (Distribution.from_samples([0.25]), False)):
+        figure = drawn(lambda path, expected=expected: draw_forecast(ladder, replace(plain, distribution=expected), path))
+        check(figure)
+        assert ("probability (square root)" in figure.axes[0].get_legend_handles_labels()[1]) is shown
 
 
 def test_the_truth_is_drawn_above_the_forecast(drawn: Draw) -> None:

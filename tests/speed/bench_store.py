@@ -146,7 +146,7 @@ def bench_scores(folder: Path, items: int) -> None:
         FROM run_records AS k, range(1, {runs}) AS r(n);
         INSERT INTO item_results
         SELECT 1 + i // 10000, i % 10000, [-50 * random(), -50 * random(), -50 * random(), -50 * random()], [3, 4, 5, 6],
-            [false, true, false, false]
+            [false, true, false, false], NULL
         FROM range({runs * 10_000}) AS r(i);
     """
     list(store.execute(generate))

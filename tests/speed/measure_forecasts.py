@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
+from forecast.core.distribution import Distribution
 from forecast.core.observation_rows import to_ladders
 from forecast.core.observations import Ladder
-from forecast.forecasting.backtesting import crps_student
-from forecast.forecasting.calibration import DEGREES
 from forecast.forecasting.ensemble import member_names
 from forecast.forecasting.predictive import predict_points
 from forecast.forecasting.preparation import prepare
@@ -60,9 +58,10 @@ def _gadre(ladder: Ladder) -> tuple[Ladder, Ladder]:
     return ladder.take(ladder.params <= 4.2e8), ladder.take(ladder.params > 1e9)
 
 
-def measure(ladders: list[Ladder], split: Split, method: str) -> tuple[np.ndarray, float, float]:
-    """(pairs, 3) of truth, point and scale; mean absolute errors of the method and of persistence over tasks."""
-    pairs, own, naive = [], [], []
+def measure(ladders: list[Ladder], split: Split, method: str) -> tuple[list[tuple[float, Distribution]], float, float]:
+    """Truths with what was expected of them; mean absolute errors of the method and of persistence over tasks."""
+    pairs: list[tuple[float, Distribution]] = []
+    own, naive = [], []
     for ladder in ladders:
         fitted, targets = split(ladder)
         sample = prepare(fitted, metric="acc").sample
@@ -70,10 +69,10 @@ def measure(ladders: list[Ladder], split: Split, method: str) -> tuple[np.ndarra
         names = member_names(sample, method)
         found = predict_points(sample, points, names, replicates=24, rng=np.random.default_rng(0))
         truth = targets.metrics["acc"]
-        pairs.append(np.stack([truth, found.point, found.scale], axis=1))
+        pairs += [(float(value), found.at(k)) for k, value in enumerate(truth)]
         own.append(np.abs(found.point - truth).mean())
         naive.append(np.abs(sample.accuracy[0][np.argmax(sample.log_flops)] - truth).mean())
-    return np.concatenate(pairs), float(np.mean(own)), float(np.mean(naive))
+    return pairs, float(np.mean(own)), float(np.mean(naive))
 
 
 def main() -> None:
@@ -90,11 +89,9 @@ def main() -> None:
     for name, ladders, split in suites(options.data):
         begin = time.process_time()
         pairs, error, naive = measure(ladders, split, options.method)
-        truth, point, scale = pairs.T
-        t = [float(stats.t.ppf((1 + level) / 2, DEGREES)) for level in LEVELS]
-        inside = [f"{100 * np.mean(np.abs(truth - point) <= scale * q):.1f}" for q in t]
-        crps = np.mean([crps_student(*row) for row in pairs.tolist()])
-        ends = np.clip(np.stack([point - scale * t[2], point + scale * t[2]]), 0.0, 1.0)
+        inside = [f"{100 * np.mean([expected.holds(truth, level) for truth, expected in pairs]):.1f}" for level in LEVELS]
+        crps = np.mean([expected.crps(truth) for truth, expected in pairs])
+        ends = np.array([expected.interval(0.9) for _, expected in pairs]).T
         cells = [name, str(len(pairs)), f"{100 * naive:.2f}", f"{100 * error:.2f}", f"{100 * crps:.2f}", *inside]
         print(
             "| " + " | ".join([*cells, f"{100 * np.mean(ends[1] - ends[0]):.1f}", f"{time.process_time() - begin:.0f}"]) + " |"

@@ -16,13 +16,25 @@ import sys
 import time
 from pathlib import Path
 
-from store_records import make_checkpoint, make_run, make_shard, make_task
+from store_records import make_answered, make_checkpoint, make_run, make_shard, make_task
 
 from forecast.core.records import RunStatus
 from forecast.store import Store
 
 SHARD = 20
-TABLES = ("checkpoints", "tasks", "items", "item_scores", "item_metrics", "scores", "observations")
+TABLES = (
+    "checkpoints",
+    "tasks",
+    "items",
+    "item_scores",
+    "item_tokens",
+    "item_metrics",
+    "generations",
+    "generation_extracts",
+    "generation_metrics",
+    "scores",
+    "observations",
+)
 
 
 def work(store: Store, acknowledged: Path, seed: int) -> None:
@@ -32,7 +44,8 @@ def work(store: Store, acknowledged: Path, seed: int) -> None:
     log = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for model in ("small", "large"):
         checkpoint = make_checkpoint(model)
-        for task in (make_task("one", items=40), make_task("two", items=20, choices=2)):
+        written = make_task("three", items=40, choices=1, output_type="generate_until")
+        for task in (make_task("one", items=40), make_task("two", items=20, choices=2), written):
             run = make_run(checkpoint, task)
             durable = store.open_run(run, checkpoint, task)
             lost = {name for name in before if name.startswith(run.run_id)} - {f"{run.run_id}/{item}" for item in durable}
@@ -42,7 +55,7 @@ def work(store: Store, acknowledged: Path, seed: int) -> None:
             rng.shuffle(missing)
             for first in range(0, len(missing), SHARD):
                 items = sorted(missing[first : first + SHARD])
-                store.append(make_shard(run, task, items))
+                store.append(make_answered(run, task, items, samples=3) if task is written else make_shard(run, task, items))
                 os.write(log, "".join(f"{run.run_id}/{item}\n" for item in items).encode())
                 if rng.random() < 0.5:
                     store.commit()

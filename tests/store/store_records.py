@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from forecast.core.hashing import content_hash
-from forecast.core.records import CheckpointRecord, ItemRecord, RunRecord, ScoredShard, TaskRecord
+from forecast.core.records import (
+    CheckpointRecord,
+    GeneratedAnswer,
+    ItemRecord,
+    Metadata,
+    RunRecord,
+    ScoredShard,
+    TaskRecord,
+)
 
 
 def make_task(
@@ -57,9 +67,12 @@ def make_checkpoint(
     )
 
 
-def make_run(checkpoint: CheckpointRecord, task: TaskRecord, *, dtype: str = "float32") -> RunRecord:
+def make_run(
+    checkpoint: CheckpointRecord, task: TaskRecord, *, dtype: str = "float32", metadata: Metadata | None = None
+) -> RunRecord:
+    told = dict(metadata or {})
     return RunRecord(
-        run_id=content_hash([checkpoint.checkpoint_id, task.task_id, dtype]),
+        run_id=content_hash([checkpoint.checkpoint_id, task.task_id, dtype, *([told] if told else [])]),
         checkpoint_id=checkpoint.checkpoint_id,
         task_id=task.task_id,
         dtype=dtype,
@@ -67,6 +80,7 @@ def make_run(checkpoint: CheckpointRecord, task: TaskRecord, *, dtype: str = "fl
         backend="native",
         scoring_version="1",
         started_at="2026-01-01T00:00:00+00:00",
+        metadata=told,
     )
 
 
@@ -82,4 +96,31 @@ def make_shard(run: RunRecord, task: TaskRecord, indices: range | list[int] | No
         greedy.append(tuple(bool(flag) for flag in rng.random(choices) < 0.5))
     return ScoredShard(
         run_id=run.run_id, item_idx=tuple(wanted), loglikelihoods=tuple(values), n_tokens=tuple(tokens), is_greedy=tuple(greedy)
+    )
+
+
+def make_answered(
+    run: RunRecord, task: TaskRecord, indices: range | list[int] | None = None, *, samples: int = 1
+) -> ScoredShard:
+    """Results of a generated task: the gold answer's loglikelihood token by token, and answers of few different texts."""
+    shard = make_shard(run, task, indices)
+    by_token, answers = [], []
+    for index, values, counts in zip(shard.item_idx, shard.loglikelihoods, shard.n_tokens, strict=True):
+        rng = np.random.default_rng([int(run.run_id[8:16], 16), index])
+        parts = -rng.random(counts[0]) if values else np.zeros(0)
+        by_token.append(tuple(float(np.float32(value)) for value in parts * values[0] / parts.sum()) if len(parts) > 1 else ())
+        answers.append(tuple(make_answer(number, str(int(rng.integers(4))), rng) for number in range(samples)))
+    return replace(shard, gold_token_loglikelihoods=tuple(by_token), generations=tuple(answers))
+
+
+def make_answer(number: int, word: str, rng: np.random.Generator) -> GeneratedAnswer:
+    right = word == "0"
+    return GeneratedAnswer(
+        sample_idx=number,
+        text=f"Let us see é: the answer is {word}.",
+        n_tokens=int(rng.integers(1, 30)),
+        stopped=bool(rng.random() < 0.8),
+        extracted={"strict": word, "flexible": word, "none": f"Let us see é: the answer is {word}."},
+        values={"exact_match,strict": float(right), "bleu,none": float(rng.random())},
+        correct=right,
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from forecast.api.predict import stored_forecasts
+from forecast.core.distribution import Distribution
 from forecast.core.forecasts import BacktestSummary, FittedOn, Forecast, IntervalEstimate, Target, Verdict
 from forecast.core.observation_rows import ObservationRow
 from forecast.store import Store
@@ -25,7 +27,8 @@ def make_forecast(point: float = 0.6) -> Forecast:
         reasons=("Few runs.",),
         backtest=BacktestSummary(origins=0, mae=None, persistence_mae=None, coverage=None),
         fitted_on=FittedOn(n_checkpoints=4, n_runs=4, min_flops=1e17, max_flops=1e19),
-        quantiles={0.5: 0.6},
+        quantiles={0.05: 0.5, 0.5: 0.6, 0.95: 0.7, 0.9871: 0.73},
+        distribution=Distribution.from_student(point, 0.05, 5),
     )
 
 
@@ -45,6 +48,19 @@ def test_a_forecast_is_scored_when_the_truth_arrives(store: Store) -> None:
     assert row["truth"] == 0.65
     assert row["error"] == pytest.approx(0.05)
     assert row["covered"] is True
+
+
+def test_the_distribution_is_kept_short_enough_to_store_and_true_to_the_interval(store: Store) -> None:
+    made = make_forecast()
+    store.save_forecast(made, data_hash="d", code_version="1")
+    (row,) = store.forecasts()
+    kept = json.loads(str(row["payload"]))["distribution"]
+    assert len(kept["values"]) < 250
+    again, whole = Distribution(np.array(kept["values"]), np.array(kept["probabilities"])), made.distribution
+    assert whole is not None
+    assert again.quantile(0.9871) == whole.quantile(0.9871)
+    assert again.probability_above(0.65) == pytest.approx(whole.probability_above(0.65), abs=1e-3)
+    assert again.crps(0.7) == pytest.approx(whole.crps(0.7), abs=1e-4)
 
 
 @pytest.mark.parametrize(("truth", "signed", "held"), [(0.65, -0.05, True), (0.45, 0.15, False)])

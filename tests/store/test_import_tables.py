@@ -157,7 +157,8 @@ def test_a_file_of_the_first_schema_is_brought_forward(store: Store) -> None:
     store.add_observations(rows(0.1, 0.2), source="runs.csv")
     list(
         store.execute(
-            "DROP TABLE withdrawn_observations;"
+            "DROP TABLE withdrawn_observations; DROP TABLE generation_records; DROP TABLE generation_texts;"
+            "ALTER TABLE item_results DROP COLUMN gold_token_loglikelihoods;"
             "ALTER TABLE imported_observations DROP COLUMN brier; ALTER TABLE imported_observations DROP COLUMN brier_sem;"
             "DELETE FROM schema_migrations WHERE version > 1"
         )

@@ -19,7 +19,8 @@ SCRIPT = Path(__file__).with_name("interrupted_writer.py")
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent)}
+    paths = [str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     command = [sys.executable, str(SCRIPT), *(str(argument) for argument in arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 

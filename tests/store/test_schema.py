@@ -165,7 +165,7 @@ def test_damage_is_found_and_named(filled: Store) -> None:
         ),
         "complete runs that lack items": "DELETE FROM item_results WHERE run_key = 2 AND item_idx = 3",
         "results without a run": (
-            "INSERT INTO item_results SELECT 99, item_idx, loglikelihoods, n_tokens, is_greedy FROM item_results LIMIT 1"
+            "INSERT INTO item_results SELECT 99 AS run_key, * EXCLUDE (run_key) FROM item_results LIMIT 1"
         ),
         "two results for one item": "INSERT INTO item_results SELECT * FROM item_results WHERE run_key = 3 AND item_idx = 5",
         "prompts whose hash is wrong": "UPDATE item_records SET prompt = 'forged' WHERE task_key = 1 AND item_idx = 1",

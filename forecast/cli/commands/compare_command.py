@@ -1,72 +1,112 @@
-"""`forecast compare A B`: compute-equivalent gain."""
+"""`forecast compare A B`: compute-equivalent gain of families, or models item by item."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from forecast.cli.item_comparison import compare_by_items, refuse_with_items
+from forecast.cli.option_groups import as_command
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
 from forecast.cli.outputs import check_figure
+from forecast.core.errors import UsageError
 
 if TYPE_CHECKING:
     from forecast.api.compare import Comparison
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("compare")(compare)
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """What `forecast compare` takes."""
 
-
-def compare(
-    family_a: Annotated[str, typer.Argument(metavar="A", help="Family whose level is to be equalled.")],
-    family_b: Annotated[str, typer.Argument(metavar="B", help="Family that has to equal it.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="A B", help="Families; with --items, models.")] = None
+    items: Annotated[
+        bool, typer.Option("--items", help="Compare models (MODEL or MODEL@REVISION) on the items that they both answered.")
+    ] = False
     table: Annotated[
         Path | None, typer.Option("--table", "--csv", help="Read a CSV, CSV.gz or Parquet table instead of --db.")
-    ] = None,
-    task: Annotated[str | None, typer.Option("--task", "-t", help="Benchmark or text set.")] = None,
-    where: Annotated[list[str] | None, typer.Option("--where", help="COLUMN=VALUE that rows must have; repeatable.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Metric to compare on; a loss if there is one.")] = None,
-    at: Annotated[float | None, typer.Option("--at", help="Level of the metric; the best that both reach unless said.")] = None,
-    all_checkpoints: Annotated[bool, typer.Option("--all-checkpoints", help="Also rows in the middle of a run.")] = False,
-    num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
-    level: Annotated[float, typer.Option("--level", help="Nominal coverage of the interval.")] = 0.9,
-    bootstrap: Annotated[int, typer.Option("--bootstrap", min=20, help="Replicates over runs.")] = 1000,
+    ] = None
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Benchmark or text set; --items takes several.")] = None
+    where: Annotated[list[str] | None, typer.Option("--where", help="COLUMN=VALUE that rows must have; repeatable.")] = None
+    metric: Annotated[str | None, typer.Option("--metric", help="Metric to compare on; a loss if there is one.")] = None
+    at: Annotated[float | None, typer.Option("--at", help="Level of the metric; the best that both reach unless said.")] = None
+    all_checkpoints: Annotated[bool, typer.Option("--all-checkpoints", help="Also rows in the middle of a run.")] = False
+    num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None
+    level: Annotated[float, typer.Option("--level", help="Nominal coverage of the interval.")] = 0.9
+    bootstrap: Annotated[int, typer.Option("--bootstrap", min=20, help="Replicates over runs.")] = 1000
     plot: Annotated[
         Path | None,
         typer.Option("--plot", callback=check_figure, help="Draw both families and the gain: .png, .svg, .pdf."),
-    ] = None,
-    db: DbOption = DEFAULT_DB,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
-) -> None:
-    """How many times A's compute B needs to equal it, within the range that both were measured in."""
+    ] = None
+    db: DbOption = DEFAULT_DB
+    json: JsonOption = False
+    quiet: QuietOption = False
+    seed: SeedOption = 0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("compare")(as_command(compare, CompareOptions))
+
+
+def compare(options: CompareOptions) -> None:
+    """How many times A's compute B needs to equal it, within the range that both were measured in.
+
+    With --items: whether one model is better than another on the same items: paired difference with its standard error, an
+    exact test adjusted for the number of comparisons, and the smallest difference that could have been seen.
+    """
     from forecast.api.compare import compare_drawn, draw_families
     from forecast.api.verbs import selection_of
     from forecast.cli.assignments import parse_assignments
     from forecast.cli.console import open_progress, print_json, stderr_console
 
-    progress = open_progress(quiet=quiet or json)
+    given = options.names or []
+    if options.items:
+        refuse_with_items(
+            table=options.table, where=options.where, at=options.at, all_checkpoints=options.all_checkpoints, plot=options.plot
+        )
+        compare_by_items(
+            options.db,
+            given,
+            options.task,
+            options.metric,
+            options.num_fewshot,
+            options.seed,
+            json=options.json,
+            quiet=options.quiet,
+        )
+        return
+    if len(given) != 2:
+        raise UsageError(f"{len(given)} names", expected="two families, A and B", remedy="with --items, two models or more")
+    family_a, family_b = given
+    progress = open_progress(quiet=options.quiet or options.json)
     with progress.stage("comparing", None):
         found, drawing = compare_drawn(
-            table or db,
+            options.table or options.db,
             family_a,
             family_b,
-            selection_of(None, task, parse_assignments(where or [], "--where"), all_checkpoints, num_fewshot),
-            metric=metric,
-            at=at,
-            level=level,
-            replicates=bootstrap,
-            seed=seed,
+            selection_of(
+                None,
+                options.task,
+                parse_assignments(options.where or [], "--where"),
+                options.all_checkpoints,
+                options.num_fewshot,
+            ),
+            metric=options.metric,
+            at=options.at,
+            level=options.level,
+            replicates=options.bootstrap,
+            seed=options.seed,
             notice=progress.notice,
         )
-    if plot is not None:
-        draw_families(found, drawing, plot)
-        if not (quiet or json):
-            stderr_console().say(f"drawn: {plot}")
-    if json:
+    if options.plot is not None:
+        draw_families(found, drawing, options.plot)
+        if not (options.quiet or options.json):
+            stderr_console().say(f"drawn: {options.plot}")
+    if options.json:
         print_json(found)
     else:
         _print(found)

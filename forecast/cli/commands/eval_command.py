@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ from forecast.cli.evaluation_options import (
     TrustRemoteCodeOption,
     TrustTaskCodeOption,
 )
+from forecast.cli.option_groups import as_command
 from forecast.cli.options import (
     DEFAULT_DB,
     DbOption,
@@ -61,102 +63,118 @@ if TYPE_CHECKING:
     from forecast.api.checkpoints import Fetcher
     from forecast.api.evaluation_request import EvaluationRequest
     from forecast.core.progress import Progress
+    from forecast.core.records import CheckpointRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """What `forecast eval` takes."""
+
+    tasks: TasksOption = None
+    text: TextOption = None
+    model: ModelOption = None
+    family: FamilyOption = None
+    sizes: SizesOption = ""
+    revisions: RevisionsOption = "final"
+    subset: SubsetOption = ""
+    checkpoints: CheckpointsOption = Path("checkpoints")
+    trust_remote_code: TrustRemoteCodeOption = None
+    cache_limit: CacheLimitOption = None
+    num_fewshot: NumFewshotOption = None
+    limit: LimitOption = None
+    include_path: IncludePathOption = None
+    trust_task_code: TrustTaskCodeOption = False
+    data_dir: DataDirOption = None
+    params: ParamsOption = None
+    tokens: TokensOption = None
+    flops: FlopsOption = None
+    family_name: FamilyNameOption = ""
+    checkpoints_table: CheckpointsTableOption = None
+    dtype: DtypeOption = "auto"
+    quantize: QuantizeOption = None
+    device: DeviceOption = "auto"
+    token_budget: TokenBudgetOption = None
+    deterministic: DeterministicOption = False
+    device_map: DeviceMapOption = None
+    backend: BackendOption = "native"
+    fewshot_seed: FewshotSeedOption = 1234
+    apply_chat_template: ChatTemplateOption = None
+    system_instruction: SystemInstructionOption = ""
+    fewshot_as_multiturn: MultiturnOption = None
+    skip_empty: SkipEmptyOption = False
+    allow_unused_weights: AllowUnusedWeightsOption = False
+    db: DbOption = DEFAULT_DB
+    json_output: JsonOption = False
+    quiet: QuietOption = False
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="eval")(evaluate_command)
+    app.command(name="eval")(as_command(evaluate_command, EvalOptions))
 
 
-def evaluate_command(
-    tasks: TasksOption = None,
-    text: TextOption = None,
-    model: ModelOption = None,
-    family: FamilyOption = None,
-    sizes: SizesOption = "",
-    revisions: RevisionsOption = "final",
-    subset: SubsetOption = "",
-    checkpoints: CheckpointsOption = Path("checkpoints"),
-    trust_remote_code: TrustRemoteCodeOption = None,
-    cache_limit: CacheLimitOption = None,
-    num_fewshot: NumFewshotOption = None,
-    limit: LimitOption = None,
-    include_path: IncludePathOption = None,
-    trust_task_code: TrustTaskCodeOption = False,
-    data_dir: DataDirOption = None,
-    params: ParamsOption = None,
-    tokens: TokensOption = None,
-    flops: FlopsOption = None,
-    family_name: FamilyNameOption = "",
-    checkpoints_table: CheckpointsTableOption = None,
-    dtype: DtypeOption = "auto",
-    quantize: QuantizeOption = None,
-    device: DeviceOption = "auto",
-    token_budget: TokenBudgetOption = None,
-    deterministic: DeterministicOption = False,
-    device_map: DeviceMapOption = None,
-    backend: BackendOption = "native",
-    fewshot_seed: FewshotSeedOption = 1234,
-    apply_chat_template: ChatTemplateOption = None,
-    system_instruction: SystemInstructionOption = "",
-    fewshot_as_multiturn: MultiturnOption = None,
-    skip_empty: SkipEmptyOption = False,
-    allow_unused_weights: AllowUnusedWeightsOption = False,
-    db: DbOption = DEFAULT_DB,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
+def evaluate_command(options: EvalOptions) -> None:
     """Score checkpoints on benchmarks; every item is stored, and what is stored is not computed again."""
-    from forecast.api.checkpoints import backend_checkpoint, open_fetcher, select
+    from forecast.api.checkpoints import open_fetcher
 
-    names = split_names(tasks, "--tasks", required=True) or []
-    if backend != "native" and not (model or family or checkpoints_table):
-        requests = backend_checkpoint(backend)
-    else:
-        requests = select(
-            family=family,
-            models=model or [],
-            sizes=sizes,
-            revisions=revisions,
-            subset=subset,
-            checkpoints=checkpoints,
-            params=read_counts(params),
-            tokens=read_counts(tokens),
-            flops=read_flops(flops),
-            keep_missing=True,
-            family_name=family_name,
-            table=checkpoints_table,
-        )
-    progress = open_progress(quiet=quiet)
-    fetcher = open_fetcher(progress=progress, cache_limit=cache_limit, trust_remote_code=trust_remote_code or [])
+    names = split_names(options.tasks, "--tasks", required=True) or []
+    checkpoints = _checkpoints(options)
+    progress = open_progress(quiet=options.quiet)
+    fetcher = open_fetcher(
+        progress=progress, cache_limit=options.cache_limit, trust_remote_code=options.trust_remote_code or []
+    )
+    _evaluate(_request(options, checkpoints, names), fetcher, progress, json_output=options.json_output)
+
+
+def _checkpoints(options: EvalOptions) -> list[CheckpointRequest]:
+    from forecast.api.checkpoints import backend_checkpoint, select
+
+    if options.backend != "native" and not (options.model or options.family or options.checkpoints_table):
+        return backend_checkpoint(options.backend)
+    return select(
+        family=options.family,
+        models=options.model or [],
+        sizes=options.sizes,
+        revisions=options.revisions,
+        subset=options.subset,
+        checkpoints=options.checkpoints,
+        params=read_counts(options.params),
+        tokens=read_counts(options.tokens),
+        flops=read_flops(options.flops),
+        keep_missing=True,
+        family_name=options.family_name,
+        table=options.checkpoints_table,
+    )
+
+
+def _request(options: EvalOptions, checkpoints: list[CheckpointRequest], tasks: list[str]) -> EvaluationRequest:
     # It imports how tasks are written out: what was asked for is checked before that.
     from forecast.api.evaluation_request import EvaluationRequest
 
-    request = EvaluationRequest(
-        checkpoints=requests,
-        tasks=names,
-        db=db,
-        text_files=text or [],
-        num_fewshot=read_shots(num_fewshot),
-        limit=limit,
-        include_path=include_path,
-        trust_task_code=trust_task_code,
-        data_dir=data_dir,
-        dtype=dtype,
-        device=device,
-        token_budget=token_budget,
-        deterministic=deterministic,
-        fewshot_seed=fewshot_seed,
-        apply_chat_template=False if apply_chat_template is None else apply_chat_template or True,
-        system_instruction=system_instruction,
-        fewshot_as_multiturn=fewshot_as_multiturn,
-        skip_empty=skip_empty,
-        device_map=device_map,
-        backend=backend,
-        quantize=quantize,
-        allow_unused_weights=allow_unused_weights,
+    return EvaluationRequest(
+        checkpoints=checkpoints,
+        tasks=tasks,
+        db=options.db,
+        text_files=options.text or [],
+        num_fewshot=read_shots(options.num_fewshot),
+        limit=options.limit,
+        include_path=options.include_path,
+        trust_task_code=options.trust_task_code,
+        data_dir=options.data_dir,
+        dtype=options.dtype,
+        device=options.device,
+        token_budget=options.token_budget,
+        deterministic=options.deterministic,
+        fewshot_seed=options.fewshot_seed,
+        apply_chat_template=False if options.apply_chat_template is None else options.apply_chat_template or True,
+        system_instruction=options.system_instruction,
+        fewshot_as_multiturn=options.fewshot_as_multiturn,
+        skip_empty=options.skip_empty,
+        device_map=options.device_map,
+        backend=options.backend,
+        quantize=options.quantize,
+        allow_unused_weights=options.allow_unused_weights,
     )
-    _evaluate(request, fetcher, progress, json_output=json_output)
 
 
 def _evaluate(request: EvaluationRequest, fetcher: Fetcher, progress: Progress, *, json_output: bool) -> None:

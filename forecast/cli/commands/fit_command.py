@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,11 +10,12 @@ import typer
 
 import forecast
 from forecast.cli.assignments import parse_assignments, parse_fixed, parse_soft
+from forecast.cli.option_groups import as_command
 from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
 from forecast.cli.outputs import check_figure
 
 if TYPE_CHECKING:
-    from forecast.api.fit import Constant, FitReport, FittedLaw
+    from forecast.api.fit import Constant, FitReport, FitRequest, FittedLaw
 
 TableOption = Annotated[
     Path | None, typer.Option("--table", "--csv", help="Read a CSV, CSV.gz or Parquet table instead of --db.")
@@ -25,89 +27,102 @@ WhereOption = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("fit")(fit)
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """What `forecast fit` takes."""
 
-
-def fit(
-    law: Annotated[str, typer.Argument(help="Name of a law; leave out to list all.")] = "",
-    table: TableOption = None,
-    family: FamilyOption = None,
-    task: TaskOption = None,
-    where: WhereOption = None,
-    y: Annotated[str | None, typer.Option("--y", "--metric", help="Column to predict, e.g. loss, acc_norm, error.")] = None,
-    x: Annotated[list[str] | None, typer.Option("--x", help="INPUT=COLUMN where names differ; repeatable.")] = None,
+    law: Annotated[str, typer.Argument(help="Name of a law; leave out to list all.")] = ""
+    table: TableOption = None
+    family: FamilyOption = None
+    task: TaskOption = None
+    where: WhereOption = None
+    y: Annotated[str | None, typer.Option("--y", "--metric", help="Column to predict, e.g. loss, acc_norm, error.")] = None
+    x: Annotated[list[str] | None, typer.Option("--x", help="INPUT=COLUMN where names differ; repeatable.")] = None
     loss: Annotated[
         str, typer.Option("--loss", help="least-squares, huber[:DELTA], soft-l1[:DELTA], binomial, beta-binomial.")
-    ] = "",
+    ] = ""
     space: Annotated[
         str | None, typer.Option("--space", help="Residuals in log or linear space; the law's own if not said.")
-    ] = None,
-    fix: Annotated[list[str] | None, typer.Option("--fix", help="PARAMETER=VALUE to hold; repeatable.")] = None,
-    soft: Annotated[list[str] | None, typer.Option("--soft", help="PARAMETER=MEAN:SD to pull towards; repeatable.")] = None,
-    use_sem: Annotated[bool, typer.Option("--use-sem", help="Weigh rows by their standard errors.")] = False,
-    all_checkpoints: Annotated[bool, typer.Option("--all-checkpoints", help="Also rows in the middle of a run.")] = False,
-    num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None,
-    level: Annotated[float, typer.Option("--level", help="Nominal coverage of the intervals.")] = 0.95,
-    bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Replicates over runs; 0: profile and sandwich.")] = 1000,
-    save: Annotated[bool, typer.Option("--save", help="Store the fit in --db; `forecast fits` lists what is stored.")] = False,
+    ] = None
+    fix: Annotated[list[str] | None, typer.Option("--fix", help="PARAMETER=VALUE to hold; repeatable.")] = None
+    soft: Annotated[list[str] | None, typer.Option("--soft", help="PARAMETER=MEAN:SD to pull towards; repeatable.")] = None
+    use_sem: Annotated[bool, typer.Option("--use-sem", help="Weigh rows by their standard errors.")] = False
+    all_checkpoints: Annotated[bool, typer.Option("--all-checkpoints", help="Also rows in the middle of a run.")] = False
+    num_fewshot: Annotated[int | None, typer.Option("--num-fewshot", help="Shots, where several were measured.")] = None
+    level: Annotated[float, typer.Option("--level", help="Nominal coverage of the intervals.")] = 0.95
+    bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Replicates over runs; 0: profile and sandwich.")] = 1000
+    save: Annotated[bool, typer.Option("--save", help="Store the fit in --db; `forecast fits` lists what is stored.")] = False
     plot: Annotated[
         Path | None,
         typer.Option("--plot", callback=check_figure, help="Draw data, curve, band and constants: .png, .svg, .pdf."),
-    ] = None,
-    db: DbOption = DEFAULT_DB,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
-) -> None:
+    ] = None
+    db: DbOption = DEFAULT_DB
+    json: JsonOption = False
+    quiet: QuietOption = False
+    seed: SeedOption = 0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("fit")(as_command(fit, FitOptions))
+
+
+def fit(options: FitOptions) -> None:
     """Fit a scaling law: constants with standard errors and intervals, and whether they are identified at all."""
     from forecast.cli.console import open_progress, print_json, stderr_console
     from forecast.core.errors import UsageError
 
-    if not law:
-        if save or plot is not None:
-            given = "--save" if save else "--plot"
+    if not options.law:
+        if options.save or options.plot is not None:
+            given = "--save" if options.save else "--plot"
             raise UsageError(f"{given} is given without a law", expected="forecast fit LAW", remedy="`forecast fit` lists them")
-        _list_laws(json)
+        _list_laws(options.json)
         return
-    from forecast.api.fit import FitRequest, fit_rows, soft_values
+    from forecast.api.fit import fit_rows
     from forecast.api.predict import check_saving
     from forecast.api.saved_fits import save_fit
     from forecast.api.verbs import selection_of
 
-    if save:
-        check_saving(db)
-    progress = open_progress(quiet=quiet or json)
-    selection = selection_of(family, task, parse_assignments(where or [], "--where"), all_checkpoints, num_fewshot)
-    request = FitRequest(
-        law=law,
-        columns=parse_assignments(x or [], "--x"),
-        y=y,
-        loss=loss,
-        space=space,
-        fixed=parse_fixed(fix or []),
-        soft=soft_values(parse_soft(soft or [])),
-        use_sem=use_sem,
-        level=level,
-        replicates=bootstrap,
-        seed=seed,
-    )
+    if options.save:
+        check_saving(options.db)
+    silent = options.quiet or options.json
+    progress = open_progress(quiet=silent)
+    where = parse_assignments(options.where or [], "--where")
+    selection = selection_of(options.family, options.task, where, options.all_checkpoints, options.num_fewshot)
+    request = _request(options)
     with progress.stage("fitting", None):
-        fitted = fit_rows(table or db, selection, request, notice=progress.notice)
-    if save:
-        stored = save_fit(fitted, db)
-        if not (quiet or json):
-            stderr_console().say(f"stored in {db}: {stored}")
-    if plot is not None:
-        _draw(fitted, plot)
-        if not (quiet or json):
-            stderr_console().say(f"drawn: {plot}")
+        fitted = fit_rows(options.table or options.db, selection, request, notice=progress.notice)
+    if options.save:
+        stored = save_fit(fitted, options.db)
+        if not silent:
+            stderr_console().say(f"stored in {options.db}: {stored}")
+    if options.plot is not None:
+        _draw(fitted, options.plot)
+        if not silent:
+            stderr_console().say(f"drawn: {options.plot}")
     # Last, so that a reader who goes away early leaves the fit stored and drawn.
-    if json:
+    if options.json:
         print_json(fitted.report)
     else:
         _print(fitted.report)
+
+
+def _request(options: FitOptions) -> FitRequest:
+    from forecast.api.fit import FitRequest, soft_values
+
+    return FitRequest(
+        law=options.law,
+        columns=parse_assignments(options.x or [], "--x"),
+        y=options.y,
+        loss=options.loss,
+        space=options.space,
+        fixed=parse_fixed(options.fix or []),
+        soft=soft_values(parse_soft(options.soft or [])),
+        use_sem=options.use_sem,
+        level=options.level,
+        replicates=options.bootstrap,
+        seed=options.seed,
+    )
 
 
 def _draw(fitted: FittedLaw, path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from forecast.cli.option_groups import as_command
 from forecast.cli.options import (
     DEFAULT_DB,
     ChanceOption,
@@ -24,95 +26,110 @@ if TYPE_CHECKING:
     from forecast import Emergence, Prediction
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("predict")(predict)
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """What `forecast predict` takes."""
 
-
-def predict(
-    task: Annotated[str | None, typer.Option("--task", "-t", help="Benchmarks, comma-separated; all when left out.")] = None,
-    family: Annotated[str | None, typer.Option("--family", "-f", help="Family to fit on.")] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Benchmarks, comma-separated; all when left out.")] = None
+    family: Annotated[str | None, typer.Option("--family", "-f", help="Family to fit on.")] = None
     holdout: Annotated[
         str | None, typer.Option("--holdout", help="Forecast this stored model from all others; its rows are never fitted.")
-    ] = None,
-    flops: Annotated[float | None, typer.Option("--flops", help="Training FLOPs of the target.")] = None,
-    params: Annotated[float | None, typer.Option("--params", help="Parameters of the target.")] = None,
-    tokens: Annotated[float | None, typer.Option("--tokens", help="Training tokens of the target.")] = None,
-    targets: Annotated[Path | None, typer.Option("--targets", help="CSV: name, params, tokens, flops.")] = None,
-    method: Annotated[str, typer.Option("--method", help="auto, or one method by name.")] = "auto",
-    level: Annotated[float, typer.Option("--level", help="Nominal coverage of the interval.")] = 0.9,
-    metric: Annotated[str | None, typer.Option("--metric", help="acc, acc_norm or acc_bytes; the card's if not said.")] = None,
-    num_fewshot: ShotsOption = None,
-    chance: ChanceOption = None,
-    fit_max_flops: Annotated[float | None, typer.Option("--fit-max-flops", help="Fit on at most so much compute.")] = None,
+    ] = None
+    flops: Annotated[float | None, typer.Option("--flops", help="Training FLOPs of the target.")] = None
+    params: Annotated[float | None, typer.Option("--params", help="Parameters of the target.")] = None
+    tokens: Annotated[float | None, typer.Option("--tokens", help="Training tokens of the target.")] = None
+    targets: Annotated[Path | None, typer.Option("--targets", help="CSV: name, params, tokens, flops.")] = None
+    method: Annotated[str, typer.Option("--method", help="auto, or one method by name.")] = "auto"
+    level: Annotated[float, typer.Option("--level", help="Nominal coverage of the interval.")] = 0.9
+    metric: Annotated[str | None, typer.Option("--metric", help="acc, acc_norm or acc_bytes; the card's if not said.")] = None
+    num_fewshot: ShotsOption = None
+    chance: ChanceOption = None
+    fit_max_flops: Annotated[float | None, typer.Option("--fit-max-flops", help="Fit on at most so much compute.")] = None
     plot: Annotated[
         Path | None,
         typer.Option("--plot", callback=check_figure, help="Draw both steps: .png, .svg or .pdf."),
-    ] = None,
-    table: Annotated[Path | None, typer.Option("--table", help="Read a CSV or Parquet table instead of --db.")] = None,
+    ] = None
+    table: Annotated[Path | None, typer.Option("--table", help="Read a CSV or Parquet table instead of --db.")] = None
     recipe_shift: Annotated[
         float, typer.Option("--recipe-shift", help="What another recipe may move the target by, e.g. 0.02 for two points.")
-    ] = 0.0,
-    emergence: Annotated[bool, typer.Option("--emergence", help="Say at which compute accuracy leaves chance.")] = False,
-    save: Annotated[
-        bool, typer.Option("--save", help="Store the forecasts in --db, to be scored when the truth is known.")
-    ] = False,
-    db: DbOption = DEFAULT_DB,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
-) -> None:
+    ] = 0.0
+    emergence: Annotated[bool, typer.Option("--emergence", help="Say at which compute accuracy leaves chance.")] = False
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option("--threshold", help="Also say how likely this accuracy (0 to 1) is exceeded; repeatable."),
+    ] = None
+    save: Annotated[bool, typer.Option("--save", help="Store the forecasts in --db, to be scored when the truth is known.")] = (
+        False
+    )
+    db: DbOption = DEFAULT_DB
+    json: JsonOption = False
+    quiet: QuietOption = False
+    seed: SeedOption = 0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("predict")(as_command(predict, PredictOptions))
+
+
+def predict(options: PredictOptions) -> None:
     """Forecast benchmark accuracy of larger models, with an interval and a verdict."""
     from forecast.api.predict import check_saving, read_targets, save_predictions
     from forecast.api.predict import predict as run
     from forecast.api.verbs import emergence_of
     from forecast.cli.console import open_progress, stderr_console
-    from forecast.core.forecasts import Target
+    from forecast.core.forecasts import Target, check_threshold
 
-    wanted = read_targets(targets) if targets is not None else []
-    if flops is not None or params is not None or tokens is not None:
-        wanted.append(Target(name="target", params=params, tokens=tokens, flops=flops))
-    if save:
-        check_saving(db)
-    asked = split_names(task, "--task")
+    thresholds = list(dict.fromkeys(options.threshold or ()))
+    for accuracy in thresholds:
+        check_threshold(accuracy)
+    wanted = read_targets(options.targets) if options.targets is not None else []
+    if options.flops is not None or options.params is not None or options.tokens is not None:
+        wanted.append(Target(name="target", params=options.params, tokens=options.tokens, flops=options.flops))
+    if options.save:
+        check_saving(options.db)
+    asked = split_names(options.task, "--task")
     failed: dict[str, ForecastError] = {}
     found = run(
-        table or db,
+        options.table or options.db,
         tasks=asked,
-        family=family,
+        family=options.family,
         targets=wanted,
-        holdout=holdout,
-        method=method,
-        level=level,
-        seed=seed,
-        metric=metric,
-        num_fewshot=num_fewshot,
-        chance=chance,
-        fit_max_flops=fit_max_flops,
-        recipe_shift=recipe_shift,
-        progress=open_progress(quiet=quiet or json),
+        holdout=options.holdout,
+        method=options.method,
+        level=options.level,
+        seed=options.seed,
+        metric=options.metric,
+        num_fewshot=options.num_fewshot,
+        chance=options.chance,
+        fit_max_flops=options.fit_max_flops,
+        recipe_shift=options.recipe_shift,
+        progress=open_progress(quiet=options.quiet or options.json),
         on_failure=failed.__setitem__,
     )
-    if save:
-        ids = save_predictions(found, db)
-        if not (quiet or json):
-            stderr_console().say(f"stored in {db}: {', '.join(ids)}")
-    if plot is not None:
-        _draw(found, plot, quiet or json)
+    if options.save:
+        ids = save_predictions(found, options.db)
+        if not (options.quiet or options.json):
+            stderr_console().say(f"stored in {options.db}: {', '.join(ids)}")
+    if options.plot is not None:
+        _draw(found, options.plot, options.quiet or options.json)
     # Last, so that a reader who goes away early leaves the forecasts stored and drawn.
     several = len(found) > 1 or len(asked or ()) > 1
     _render(
         found,
-        {entry.forecast.task: emergence_of(entry, seed=seed) for entry in found} if emergence else {},
-        json=json,
+        {entry.forecast.task: emergence_of(entry, seed=options.seed) for entry in found} if options.emergence else {},
+        json=options.json,
         several=several,
+        thresholds=thresholds,
     )
     if failed:
         text = "; ".join(f"{name}: {error}" for name, error in failed.items())
         raise PartialResultError(f"{len(failed)} task(s) cannot be forecast, the others are above: {text}")
 
 
-def _render(found: list[Prediction], emergence: dict[str, Emergence | str], *, json: bool, several: bool) -> None:
+def _render(
+    found: list[Prediction], emergence: dict[str, Emergence | str], *, json: bool, several: bool, thresholds: list[float]
+) -> None:
     from forecast.cli.console import print_json, stdout_console, styled
     from forecast.report.forecast_table import forecast_json, forecast_table
 
@@ -120,7 +137,7 @@ def _render(found: list[Prediction], emergence: dict[str, Emergence | str], *, j
     if json:
         plain: list[dict[str, object]] = []
         for forecast in forecasts:
-            record, onset = forecast_json(forecast), emergence.get(forecast.task)
+            record, onset = forecast_json(forecast, thresholds=thresholds), emergence.get(forecast.task)
             if isinstance(onset, str):
                 record |= {"emergence": None, "warnings": [*forecast.warnings, onset]}
             elif onset is not None:
@@ -129,7 +146,7 @@ def _render(found: list[Prediction], emergence: dict[str, Emergence | str], *, j
         print_json(plain if several else plain[0])
         return
     console = stdout_console()
-    console.print(forecast_table(forecasts))
+    console.print(forecast_table(forecasts, thresholds=thresholds))
     for forecast in forecasts:
         lines = [*forecast.reasons, *forecast.warnings]
         if forecast.task in emergence:
