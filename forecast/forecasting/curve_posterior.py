@@ -56,7 +56,8 @@ class Curves:
     def of_runs(self, log_flops: FloatArray) -> FloatArray:
         """(2 D, K) accuracies that runs would measure: shifted along the curve, scattered about it, on finitely many items."""
         rng = np.random.default_rng(14)
-        shape = (RUNS_PER_CURVE, self.floor.size, log_flops.size)
+        # One run's luck is the same at every point, so that what is expected at one does not depend on the others asked for.
+        shape = (RUNS_PER_CURVE, self.floor.size, 1)
         at = log_flops / LN10 + self.shift[:, None] * rng.standard_normal(shape)
         p = self._at(at)
         sd = np.sqrt(np.maximum(p * (1.0 - p), LEAST_VARIANCE) * (1.0 / self.items + np.square(self.scatter[:, None])))
