@@ -94,7 +94,8 @@ def fit_population(population: Population, *, iterations: int = ITERATIONS) -> F
     for iteration in range(iterations):
         mean, prior = spreads.shared(layout)
         steps = [_linearise(population, m, spreads, shared, mine) for m, mine in zip(population.measured, own, strict=True)]
-        precision, gradient = np.diag(1.0 / prior), (mean - shared) / prior
+        precision: FloatArray = np.diag(1.0 / prior)
+        gradient = (mean - shared) / prior
         for step, measured in zip(steps, population.measured, strict=True):
             assert step.values.by_shared is not None
             by_shared, weight = step.values.by_shared[0], 1.0 / step.variance
@@ -113,7 +114,7 @@ def fit_population(population: Population, *, iterations: int = ITERATIONS) -> F
                 break
         else:
             damping *= 10.0
-        covariance = np.linalg.inv(precision)
+        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
         if iteration >= SPREADS_FROM:
             spreads = _learn(population, spreads, shared, own, steps, covariance)
     return FittedPopulation(
