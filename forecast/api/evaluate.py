@@ -11,6 +11,7 @@ from forecast.core.errors import ForecastError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
 from forecast.evaluation.answers import check_sampling
+from forecast.evaluation.chat_tasks import ChatTasks
 from forecast.evaluation.executor import Job, LocalExecutor
 from forecast.evaluation.lookup import sql_list
 from forecast.evaluation.readiness import missing_for_predict
@@ -118,9 +119,14 @@ def evaluate(
     definitions = find_tasks(names, include_path=request.include_path, data_dir=request.data_dir, on_notice=progress.notice)
     settings = _settle(request)
     store = store or _open_store(request.db)
-    rendered = write_out_tasks(definitions, request.rendering, progress) + texts
+    rendering = request.rendering
+    chat = None
+    if rendering.chat.template is not None and definitions:
+        chat, rendered = ChatTasks(definitions=definitions, settings=rendering, progress=progress), list(texts)
+    else:
+        rendered = write_out_tasks(definitions, rendering, progress) + texts
     check_sampling(rendered, settings.sampling)
-    jobs = [Job(checkpoint=checkpoint, tasks=rendered) for checkpoint in request.checkpoints]
+    jobs = [Job(checkpoint=checkpoint, tasks=rendered, chat=chat) for checkpoint in request.checkpoints]
     sweep = FamilySweep(jobs, settings, store, fetcher or Fetcher(progress=progress), progress)
     failures: list[FailedCheckpoint] = []
     run_ids: list[str] = []

@@ -40,6 +40,7 @@ ORDER = (
     "report",
     "families",
     "tasks",
+    "references",
     "config",
     "doctor",
 )
@@ -49,7 +50,7 @@ _LARGEST = 2**63 - 1
 _READ_AS_FILES = {"--db": "a results file", "--table": "a CSV or Parquet table"}
 """Options that name one file, and what it should be."""
 
-
+_VALUE_MAY_BE_LEFT_OUT = {"--apply-chat-template"}
 _EXAMINE_SETTINGS = ("config", "doctor")
 """Commands that look at the settings file themselves, and say what is wrong with it."""
 
@@ -69,6 +70,10 @@ class _Commands(TyperGroup):
         for command in _leaves(self):
             for parameter in command.params:
                 _settle(parameter)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        return list(super().parse_args(ctx, _complete(args)))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, and give its options the defaults of the user's settings file."""
@@ -91,6 +96,19 @@ class _Commands(TyperGroup):
             if error.errno != errno.EPIPE:
                 raise
             raise UnforeseenError(error) from error
+
+
+def _complete(words: list[str]) -> list[str]:
+    """Give an empty value to options whose value may be left out: Typer knows no such options.
+
+    >>> _complete(["eval", "--apply_chat_template", "--tasks", "piqa"])
+    ['eval', '--apply_chat_template=', '--tasks', 'piqa']
+    """
+    following = [*words[1:], "-"]
+    return [
+        f"{word}=" if _normalise(word) in _VALUE_MAY_BE_LEFT_OUT and after.startswith("-") else word
+        for word, after in zip(words, following, strict=True)
+    ]
 
 
 def _leaves(command: Any) -> list[Any]:

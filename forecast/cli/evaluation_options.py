@@ -82,6 +82,25 @@ BackendOption = Annotated[
     str, typer.Option("--backend", help="native, or lm-eval:NAME,ARGS for a model of lm-eval's registry.")
 ]
 FewshotSeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the few-shot examples (lm-eval's default).")]
+ChatTemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--apply-chat-template",
+        metavar="[NAME]",
+        help="Write prompts by each checkpoint's own chat template, or by the named one of several.",
+    ),
+]
+SystemInstructionOption = Annotated[
+    str, typer.Option("--system-instruction", help="Text before every prompt: the system's message of a chat template.")
+]
+MultiturnOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--fewshot-as-multiturn/--no-fewshot-as-multiturn",
+        help="Examples as turns of their own, or in one message; with a chat template turns, unless said.",
+        show_default=False,
+    ),
+]
 SkipEmptyOption = Annotated[
     bool, typer.Option("--skip-empty", help="Leave items with an empty choice out (white space alone is text).")
 ]

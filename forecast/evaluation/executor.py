@@ -10,6 +10,7 @@ from typing import Protocol
 from forecast.core.errors import ForecastError, UsageError
 from forecast.core.progress import Progress
 from forecast.core.records import CheckpointRequest
+from forecast.evaluation.chat_tasks import ChatTasks
 from forecast.evaluation.records import ResultStore
 from forecast.scoring.requests import RenderedTask
 
@@ -20,6 +21,8 @@ class Job:
 
     checkpoint: CheckpointRequest
     tasks: Sequence[RenderedTask]
+    chat: ChatTasks | None = None
+    """Tasks that are written out by the checkpoint's own chat template, beside the others."""
 
 
 @dataclass(frozen=True, kw_only=True)

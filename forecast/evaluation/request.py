@@ -9,6 +9,7 @@ from pathlib import Path
 from forecast.core.errors import UsageError
 from forecast.core.records import CheckpointRequest
 from forecast.evaluation.tasks import RenderingSettings, check_shots
+from forecast.scoring.chat_templates import ChatSettings
 from forecast.scoring.decoding import SamplingSettings
 from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED
 
@@ -46,6 +47,12 @@ class EvaluationRequest:
     """The same bits whatever the batch budget, at the price of sharing."""
     fewshot_seed: int = LM_EVAL_FEWSHOT_SEED
     """Seed of the examples' draw."""
+    apply_chat_template: bool | str = False
+    """Write prompts by the chat template of each checkpoint's tokenizer; a text names one of several templates."""
+    system_instruction: str = ""
+    """Put before every prompt: as the system's message with a chat template, else as text."""
+    fewshot_as_multiturn: bool | None = None
+    """Whether examples are turns of their own; None: with a chat template they are, as in lm-eval."""
     skip_empty: bool = False
     """Leave items with an empty choice out instead of refusing the task; a choice of white space alone has a length and is
     scored, as lm-eval does."""
@@ -105,4 +112,18 @@ class EvaluationRequest:
             skip_empty=self.skip_empty,
             data_dir=self.data_dir,
             trust_code=self.trust_task_code,
+            chat=self._chat(),
+        )
+
+    def _chat(self) -> ChatSettings:
+        applied = self.apply_chat_template
+        if self.fewshot_as_multiturn and applied is False:
+            raise UsageError(
+                "`fewshot_as_multiturn=` makes turns of a chat, and no chat template is applied",
+                expected="`apply_chat_template=` beside it",
+            )
+        return ChatSettings(
+            template=None if applied is False else "" if applied is True else applied,
+            system_instruction=self.system_instruction or "",
+            as_multiturn=applied is not False and self.fewshot_as_multiturn is not False,
         )

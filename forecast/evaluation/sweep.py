@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast.core.errors import CheckpointError, ForecastError
+from forecast.core.errors import CheckpointError, ForecastError, UsageError
 from forecast.core.failures import say_failure
 from forecast.core.hashing import content_hash
 from forecast.core.memory_reuse import loading
@@ -62,10 +62,10 @@ class FamilySweep:
         self._stage = ""
         self._named: dict[str, str] = {}
         """Checkpoint id -> the source that it was first met under in this evaluation."""
-        tasks = {(job.checkpoint.source, job.checkpoint.revision): job.tasks for job in jobs}
+        asked = {(job.checkpoint.source, job.checkpoint.revision): job for job in jobs}
         fetcher.plan(
             [job.checkpoint for job in jobs],
-            skip=lambda request: bool(self._finished.find_pinned(request, tasks[request.source, request.revision])),
+            skip=lambda request: bool(self._find_pinned(request, asked[request.source, request.revision])),
         )
 
     @cached_property
@@ -101,6 +101,11 @@ class FamilySweep:
     def _evaluate(self, job: Job) -> list[str]:
         asked = job.checkpoint
         if asked.source.startswith(BACKEND_SOURCE):
+            if job.chat is not None:
+                raise UsageError(
+                    "the chat template of a backend's own model is not known",
+                    expected="`models=` beside `apply_chat_template=`: a checkpoint with its tokenizer",
+                )
             self._stage = "asking its backend"
             facts = CheckpointFacts(checkpoint_id=content_hash([asked.source]))
             checkpoint = describe_checkpoint(asked, None, facts)
@@ -108,23 +113,31 @@ class FamilySweep:
         self._stage = "looking for its files"
         check_path(asked.source)
         request = self._fetcher.resolve(asked)
-        finished = self._finished.find_pinned(request, job.tasks)
+        finished = self._find_pinned(request, job)
         if finished:
             return finished
         folder = self._fetcher.fetch(request)
         self._stage = "reading its configuration and the headers of its weights"
         checkpoint = self._name(request, folder, self._read_facts(request, folder))
-        finished = self._finished.find(checkpoint.checkpoint_id, job.tasks)
+        trusted = self._fetcher.trusts(request)
+        tasks = job.tasks
+        if job.chat is not None:
+            self._stage = "writing its tasks out by its chat template"
+            tasks = [*job.chat.write_out(folder, trusted=trusted), *job.tasks]
+        finished = self._finished.find(checkpoint.checkpoint_id, tasks)
         if finished:
             self._stage = "storing what is known of it"
-            self._register(checkpoint, job.tasks[0], finished)
+            self._register(checkpoint, tasks[0], finished)
             return finished
-        trusted = self._fetcher.trusts(request)
         self._stage = "reading its configuration"
         masked = self._settings.backend == "native" and self._scorer.is_masked(folder, trusted=trusted)
         self._read_ahead(job)
         settings = masked_settings(self._settings) if masked else self._settings
-        return self._score_missing(checkpoint, job.tasks, settings, _subject_of(checkpoint, folder, trusted=trusted))
+        return self._score_missing(checkpoint, tasks, settings, _subject_of(checkpoint, folder, trusted=trusted))
+
+    def _find_pinned(self, request: CheckpointRequest, job: Job) -> list[str]:
+        """The runs of a finished hub checkpoint; its chat template, where one is asked for, is known only once it is here."""
+        return [] if job.chat is not None else self._finished.find_pinned(request, job.tasks)
 
     def _read_facts(self, request: CheckpointRequest, folder: Path) -> CheckpointFacts:
         config = read_config(folder)

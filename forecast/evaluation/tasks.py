@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 from forecast.core.errors import UsageError
 from forecast.core.memory_reuse import loading
 from forecast.core.progress import Progress
+from forecast.scoring.chat_templates import ChatPrompt, ChatSettings, TokenizerFolder
 from forecast.scoring.rendering import render_task
 from forecast.scoring.requests import RenderedTask
 from forecast.scoring.task_expansion import TaskDefinition
@@ -31,6 +32,7 @@ class RenderingSettings:
     """Whether a user's definitions may run code of their own."""
     sweep: tuple[int, ...] = ()
     """Several numbers of examples instead of one: each makes a task of its own."""
+    chat: ChatSettings = field(default_factory=ChatSettings)
 
     def ways(self, definition: TaskDefinition) -> list[RenderingSettings]:
         """How a task is written out, with one number of examples each; in one way where they change nothing."""
@@ -65,9 +67,15 @@ def _fixes_zero(definition: TaskDefinition) -> bool:
 
 
 def write_out_tasks(
-    definitions: Sequence[TaskDefinition], settings: RenderingSettings, progress: Progress
+    definitions: Sequence[TaskDefinition],
+    settings: RenderingSettings,
+    progress: Progress,
+    *,
+    tokenizer: TokenizerFolder | None = None,
 ) -> list[RenderedTask]:
     """Return the tasks. Where all are known from before, they are rendered when an item is looked at, and else at once.
+
+    `tokenizer` holds the chat template, where one is asked for.
 
     Raises:
         UsageError: a definition needs trust that it does not have, or cannot be asked that way.
@@ -76,12 +84,14 @@ def write_out_tasks(
     for definition in definitions:
         if not takes_examples(definition) and (settings.sweep or (settings.num_fewshot and _fixes_zero(definition))):
             progress.notice(f"{definition.name}: asked once, without examples: its definition takes none")
-    keys = _keys(_ways(definitions, settings))
+    keys = _keys(_ways(definitions, settings), tokenizer)
     memory = TaskMemory()
 
     @cache
     def render() -> list[RenderedTask]:
-        rendered, notices = render_tasks(definitions, settings, progress)
+        rendered, notices = render_tasks(definitions, settings, progress, tokenizer)
+        if tokenizer is not None and tokenizer.writes_date:
+            return rendered
         memory.keep({key: (task, said) for key, task, said in zip(keys, rendered, notices, strict=True) if key is not None})
         return rendered
 
@@ -106,13 +116,15 @@ def _ways(definitions: Sequence[TaskDefinition], settings: RenderingSettings) ->
     return [(definition, way) for definition in definitions for way in settings.ways(definition)]
 
 
-def _keys(ways: Sequence[Way]) -> list[str | None]:
+def _keys(ways: Sequence[Way], tokenizer: TokenizerFolder | None) -> list[str | None]:
     """The key of each; what all tasks of one number of examples share is looked at once."""
     keys: list[str | None] = [None] * len(ways)
     for number in dict.fromkeys(way.num_fewshot for _, way in ways):
         alike = [position for position, (_, way) in enumerate(ways) if way.num_fewshot == number]
         settings = ways[alike[0]][1]
         decisive = {name: value for name, value in asdict(settings).items() if name != "data_dir"}
+        if tokenizer is not None:
+            decisive["tokenizer"] = tokenizer.digest
         found = task_keys([ways[position][0] for position in alike], decisive, settings.data_dir)
         for position, key in zip(alike, found, strict=True):
             keys[position] = key
@@ -129,7 +141,10 @@ def _distinct(tasks: Sequence[RenderedTask]) -> list[RenderedTask]:
 
 
 def render_tasks(
-    definitions: Sequence[TaskDefinition], settings: RenderingSettings, progress: Progress
+    definitions: Sequence[TaskDefinition],
+    settings: RenderingSettings,
+    progress: Progress,
+    tokenizer: TokenizerFolder | None = None,
 ) -> tuple[list[RenderedTask], list[list[str]]]:
     """Load each task's data and write it out, number of examples by number; return the tasks, and what was said of each.
 
@@ -144,6 +159,9 @@ def render_tasks(
 
     rendered: list[RenderedTask] = []
     notices: list[list[str]] = []
+    heard: list[str] = []
+    template = tokenizer.template(settings.chat, heard.append) if tokenizer is not None else None
+    chat = ChatPrompt(settings=settings.chat, template=template)
     ways = _ways(definitions, settings)
     with progress.stage("prompts", len(ways), "tasks") as bar, TemplateRenderer() as renderer:
         for definition, way in ways:
@@ -163,10 +181,13 @@ def render_tasks(
                         limit=way.limit,
                         fewshot_seed=way.fewshot_seed,
                         skip_empty=way.skip_empty,
+                        chat=chat,
                         is_trusted=way.trust_code or is_stock(definition),
                         on_notice=said.append,
                     )
                 )
+            said += heard
+            heard.clear()
             for text in said:
                 progress.notice(text)
             notices.append(said)

@@ -77,7 +77,9 @@ def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, targ
     x = np.linspace(np.log(prepared.min_flops), top, CURVE_POINTS)
     points = _path(x, ladder, target)
     by_member = predictive.ensemble.by_member(points)
-    expected = distributions_at(predictive.ensemble, sample, points, by_member, calibration=predictive.calibration)
+    expected = distributions_at(
+        predictive.ensemble, sample, points, by_member, calibration=predictive.calibration, mixed=predictive.blend
+    )
     bands = {b: (quantiles_of(expected, (1 - b) / 2), quantiles_of(expected, (1 + b) / 2)) for b in BANDS}
     accuracy = Curve(x=np.exp(x), y=quantiles_of(expected, 0.5), bands=bands)
     name = shown_member(predictive, sample)

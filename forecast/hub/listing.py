@@ -23,6 +23,8 @@ _TOKENIZER_FILES = frozenset(
         "tokenizer.model",
         "spiece.model",
         "sentencepiece.bpe.model",
+        "chat_template.jinja",
+        "chat_template.json",
     }
 )
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")

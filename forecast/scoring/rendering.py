@@ -16,6 +16,7 @@ from forecast.core.errors import InputError, UsageError
 from forecast.core.failures import say_failure
 from forecast.core.hashing import content_hash
 from forecast.core.records import ItemRecord, TaskRecord, make_item, task_label
+from forecast.scoring.chat_templates import ChatPrompt
 from forecast.scoring.requests import GenerationRequest, RenderedTask, TextRequest
 
 LM_EVAL_FEWSHOT_SEED = 1234
@@ -33,6 +34,7 @@ def render_task(
     limit: int | None,
     fewshot_seed: int = LM_EVAL_FEWSHOT_SEED,
     skip_empty: bool = False,
+    chat: ChatPrompt | None = None,
     is_trusted: bool = True,
     on_notice: Callable[[str], None] = lambda _: None,
 ) -> RenderedTask:
@@ -49,6 +51,7 @@ def render_task(
     shots = _settle_fewshot(task, num_fewshot, fewshot_seed)
     label = task_label(name, shots)
     output_type = str(task.OUTPUT_TYPE)
+    chat = _settle_chat(task, label, output_type, chat)
     items: list[ItemRecord] = []
     requests: list[TextRequest] = []
     generations: list[GenerationRequest] = []
@@ -56,7 +59,7 @@ def render_task(
     with _lm_eval_random_state():
         for item_idx, doc in task.doc_iterator(rank=0, limit=limit, world_size=1):
             try:
-                item, asked, generated = _render_item(task, output_type, item_idx, doc, shots)
+                item, asked, generated = _render_item(task, output_type, item_idx, doc, shots, chat)
             except InputError as error:
                 raise InputError(
                     f"{label}, item {item_idx}: {error.found}", expected=error.expected, remedy=error.remedy
@@ -78,7 +81,7 @@ def render_task(
         raise InputError(f"task '{name}' has no items", expected="at least one")
     if output_type == "multiple_choice":
         _check_number_of_choices(items, name, on_notice)
-    rendered = _rendered(task, name, shots, fewshot_seed, output_type, limit, items, requests)
+    rendered = _rendered(task, name, shots, fewshot_seed, output_type, limit, items, requests, chat)
     if not generations:
         return rendered
     from forecast.scoring.answer_judge import LmEvalJudge  # It imports lm-eval, which takes a second.
@@ -96,9 +99,10 @@ def _rendered(
     limit: int | None,
     items: list[ItemRecord],
     requests: list[TextRequest],
+    chat: ChatPrompt | None,
 ) -> RenderedTask:
     seed = fewshot_seed if shots else None
-    definition = content_hash(_definition(task))
+    definition = content_hash([_definition(task), chat.identity] if chat else _definition(task))
     record = TaskRecord(
         task_id=_task_id(name, definition, shots, seed, output_type, items, requests),
         task=name,
@@ -110,7 +114,10 @@ def _rendered(
         version=str(getattr(task, "VERSION", "") or ""),
         limit=limit,
         items=tuple(items),
-        metadata={"lm_eval_process_results": callable(getattr(task.config, "process_results", None))},
+        metadata={
+            "lm_eval_process_results": callable(getattr(task.config, "process_results", None)),
+            **(chat.identity if chat else {}),
+        },
     )
     return RenderedTask(record=record, requests=tuple(requests))
 
@@ -163,33 +170,59 @@ def _lm_eval_random_state() -> Iterator[None]:
         np.random.set_state(numpy_state)  # noqa: NPY002
 
 
+def _settle_chat(task: Any, label: str, output_type: str, chat: ChatPrompt | None) -> ChatPrompt | None:
+    """Return what changes the task's prompts; a text that is scored as it is has none."""
+    if chat is None or not chat.settings or output_type == "loglikelihood_rolling":
+        return None
+    if "chat_template" not in _context_parameters(task):
+        raise UsageError(
+            f"{label} writes its prompts in Python of its own, without chat templates and system instructions",
+            expected="a task that lm-eval writes out",
+            remedy="leave `apply_chat_template=` and `system_instruction=` out for it",
+        )
+    return chat
+
+
+def _context_parameters(task: Any) -> Mapping[str, Any]:
+    return inspect.signature(inspect.unwrap(task.fewshot_context)).parameters
+
+
 def _render_item(
-    task: Any, output_type: str, item_idx: int, doc: Any, shots: int
+    task: Any, output_type: str, item_idx: int, doc: Any, shots: int, chat: ChatPrompt | None
 ) -> tuple[ItemRecord, list[TextRequest], GenerationRequest | None]:
-    context = task.fewshot_context(doc, num_fewshot=shots, **_prefix_argument(task, doc))
+    around = chat.arguments if chat else {}
+    context = task.fewshot_context(doc, num_fewshot=shots, **_prefix_argument(task, doc), **around)
     if output_type == "multiple_choice":
-        return *_multiple_choice(task, item_idx, doc, context), None
+        return *_multiple_choice(task, item_idx, doc, context, _delimiter(task, chat)), None
     if output_type == "loglikelihood_rolling":
         text = _rolling_text(task, doc, context)
         request = TextRequest(item_idx=item_idx, choice_idx=0, context="", continuation=text, rolling=True)
         return make_item(item_idx, prompt="", choices=(text,), scored=(text,), golds=(0,)), [request], None
     if output_type == "loglikelihood":
-        return *_plain_loglikelihood(task, item_idx, doc, context), None
-    return *_gold_of_generation(task, item_idx, doc, context), _generation(task, item_idx, doc, context)
+        return *_plain_loglikelihood(task, item_idx, doc, context, chat), None
+    gold = _gold_of_generation(task, item_idx, doc, context, _delimiter(task, chat))
+    return *gold, _generation(task, item_idx, doc, context)
+
+
+def _delimiter(task: Any, chat: ChatPrompt | None) -> str:
+    """What joins an answer to its prompt; the model's turn of a chat begins with the answer (lm-eval, `construct_requests`)."""
+    prefix = task.config.gen_prefix
+    if chat is None or chat.template is None or (prefix and not str(prefix)[-1:].isspace()):
+        return str(task.config.target_delimiter)
+    return ""
 
 
 def _prefix_argument(task: Any, doc: Any) -> dict[str, Any]:
     # Task classes written in Python override fewshot_context without this argument.
-    if "gen_prefix" in inspect.signature(inspect.unwrap(task.fewshot_context)).parameters:
+    if "gen_prefix" in _context_parameters(task):
         return {"gen_prefix": task.doc_to_prefix(doc)}
     return {}
 
 
-def _multiple_choice(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[ItemRecord, list[TextRequest]]:
+def _multiple_choice(task: Any, item_idx: int, doc: Any, context: Any, delimiter: str) -> tuple[ItemRecord, list[TextRequest]]:
     choices = [str(choice) for choice in task.doc_to_choice(doc)]
     if not choices:
         raise InputError("it has no choices", expected="at least one")
-    delimiter = task.config.target_delimiter
     if task.multiple_input:
         # The choices stand in the context (WinoGrande): what is scored is one shared continuation.
         continuation = str(task.doc_to_target(doc))
@@ -226,8 +259,11 @@ def _rolling_text(task: Any, doc: Any, context: Any) -> str:
     return str(task.construct_requests(doc=doc, ctx=context, metadata=(None, None, None)).args[0])
 
 
-def _plain_loglikelihood(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[ItemRecord, list[TextRequest]]:
-    made = task.construct_requests(doc=doc, ctx=context, metadata=(None, None, None))
+def _plain_loglikelihood(
+    task: Any, item_idx: int, doc: Any, context: Any, chat: ChatPrompt | None
+) -> tuple[ItemRecord, list[TextRequest]]:
+    around = {name: chat.arguments[name] for name in ("apply_chat_template", "chat_template")} if chat else {}
+    made = task.construct_requests(doc=doc, ctx=context, metadata=(None, None, None), **around)
     instances = made if isinstance(made, list) else [made]
     pairs = [(str(instance.args[0]), str(instance.args[1])) for instance in instances]
     gold = doc.get("gold", 0) if isinstance(doc, Mapping) and len(pairs) > 1 else 0
@@ -238,7 +274,9 @@ def _plain_loglikelihood(task: Any, item_idx: int, doc: Any, context: Any) -> tu
     return make_item(item_idx, pairs[0][0], texts, texts, _golds(gold, list(texts))), asked
 
 
-def _gold_of_generation(task: Any, item_idx: int, doc: Any, context: Any) -> tuple[ItemRecord, list[TextRequest]]:
+def _gold_of_generation(
+    task: Any, item_idx: int, doc: Any, context: Any, delimiter: str
+) -> tuple[ItemRecord, list[TextRequest]]:
     """A generation task contributes the likelihood of its gold answer, joined to the prompt as its examples are.
 
     Of several acceptable answers the first counts. A task that judges answers by rule (IFEval) has none.
@@ -250,7 +288,7 @@ def _gold_of_generation(task: Any, item_idx: int, doc: Any, context: Any) -> tup
     text = "" if first is None or first == [] else str(first)
     if not text.strip():
         return make_item(item_idx, str(context), (), (), (0,)), []
-    delimiter = "" if text[:1].isspace() else task.config.target_delimiter
+    delimiter = "" if text[:1].isspace() else delimiter
     request = TextRequest(item_idx=item_idx, choice_idx=0, context=str(context), continuation=f"{delimiter}{text}")
     return make_item(item_idx, str(context), (text.lstrip(),), (text.lstrip(),), (0,)), [request]
 

@@ -14,6 +14,7 @@ from forecast.cli.evaluation_options import (
     AllowUnusedWeightsOption,
     BackendOption,
     CacheLimitOption,
+    ChatTemplateOption,
     CheckpointsOption,
     CheckpointsTableOption,
     DataDirOption,
@@ -30,6 +31,7 @@ from forecast.cli.evaluation_options import (
     LimitOption,
     MaxGenTokensOption,
     ModelOption,
+    MultiturnOption,
     NumFewshotOption,
     ParamsOption,
     QuantizeOption,
@@ -39,6 +41,7 @@ from forecast.cli.evaluation_options import (
     SizesOption,
     SkipEmptyOption,
     SubsetOption,
+    SystemInstructionOption,
     TasksOption,
     TemperatureOption,
     TextOption,
@@ -101,6 +104,9 @@ class EvalOptions:
     device_map: DeviceMapOption = None
     backend: BackendOption = "native"
     fewshot_seed: FewshotSeedOption = 1234
+    apply_chat_template: ChatTemplateOption = None
+    system_instruction: SystemInstructionOption = ""
+    fewshot_as_multiturn: MultiturnOption = None
     skip_empty: SkipEmptyOption = False
     samples: SamplesOption = None
     temperature: TemperatureOption = None
@@ -172,6 +178,9 @@ def _request(options: EvalOptions, checkpoints: list[CheckpointRequest], tasks: 
         token_budget=options.token_budget,
         deterministic=options.deterministic,
         fewshot_seed=options.fewshot_seed,
+        apply_chat_template=False if options.apply_chat_template is None else options.apply_chat_template or True,
+        system_instruction=options.system_instruction,
+        fewshot_as_multiturn=options.fewshot_as_multiturn,
         skip_empty=options.skip_empty,
         samples=options.samples,
         temperature=options.temperature,
