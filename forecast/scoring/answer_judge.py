@@ -44,7 +44,7 @@ class LmEvalJudge:
         except ImportError as error:
             package = getattr(error, "name", None) or say_failure(error)
             raise UsageError(
-                f"a metric of task '{self._name}' needs the package {package}",
+                f"a metric of {self._name} needs the package {package}",
                 expected="an installed one",
                 remedy=f"pip install {package}, or pass `gold_only=` to measure the gold answers' likelihood alone",
             ) from error
@@ -68,7 +68,7 @@ class LmEvalJudge:
             raise
         except Exception as error:  # Filters and metrics of others: whatever they raise, it is this item's.
             raise InputError(
-                f"task '{self._name}', item {item_idx}: its answer cannot be judged: {say_failure(error)}",
+                f"{self._name}, item {item_idx}: its answer cannot be judged: {say_failure(error)}",
                 expected="filters and metrics that can read any text",
             ) from error
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass, replace
 from typing import Any
@@ -82,11 +82,23 @@ def render_task(
     if output_type == "multiple_choice":
         _check_number_of_choices(items, name, on_notice)
     rendered = _rendered(task, name, shots, fewshot_seed, output_type, limit, items, requests, chat)
+    return _with_answers(rendered, task, docs, generations, is_trusted=is_trusted)
+
+
+def _with_answers(
+    rendered: RenderedTask,
+    task: Any,
+    docs: Mapping[int, Any],
+    generations: Sequence[GenerationRequest],
+    *,
+    is_trusted: bool,
+) -> RenderedTask:
+    """Add the answers to write, and who judges them."""
     if not generations:
         return rendered
     from forecast.scoring.answer_judge import LmEvalJudge  # It imports lm-eval, which takes a second.
 
-    judge = LmEvalJudge(task, label, docs, is_trusted=is_trusted)
+    judge = LmEvalJudge(task, rendered.record.label, docs, is_trusted=is_trusted)
     return replace(rendered, generations=tuple(generations), judge=judge)
 
 

@@ -86,8 +86,8 @@ def test_answers_are_lm_evals(make_checkpoint: Callable[..., Path], architecture
     expected = lm_eval_answers(folder, min(checkpoint.max_length, 4096), texts, {"until": list(UNTIL), "max_gen_toks": 20})
     assert [found[i, 0].text for i in range(len(texts))] == expected
     assert bool(said) == (architecture in {"bloom", "mamba"}), said
-    # Random weights may repeat one token for ever: the stop strings are tried on those that do not.
-    assert any(answer.stopped for answer in found.values()) or architecture in {"gpt_neox", "gemma2", "opt"}
+    # Random weights may repeat one token for ever; some do not.
+    assert architecture not in {"llama", "gpt2"} or any(answer.stopped for answer in found.values())
 
 
 @pytest.fixture(name="checkpoint", scope="module")
