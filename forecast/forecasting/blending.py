@@ -24,7 +24,9 @@ LEAST_PROBABILITY = 4e-4
 """Added to that probability, so that a single miss never decides: what a uniform guess has, times .02."""
 LEAST_LOG = -60.0
 """Log of a weight that is none."""
-ORIGIN_SIZE, ORIGIN_DRAWS = 2000, 400
+LEAST_SHARE = 1e-4
+"""Curves of a kind that has less of the forecast are left out: no quantile that is shown would move."""
+ORIGIN_SIZE, ORIGIN_DRAWS = 1000, 300
 """Curves in the prior sample, and kept, at a back-test's origin: only probabilities of a point's width are asked there."""
 _TAIL = np.array([0.0, 0.0005, 0.001, 0.0015, 0.002, 0.003])
 _KEPT = np.concatenate([_TAIL, np.linspace(0.005, 0.995, 199), 1.0 - _TAIL[::-1]])
@@ -107,6 +109,7 @@ def blend_with(posterior: CurvePosterior, gain: float, further: Sequence[Voice] 
     voices = [
         CurveVoice(curves=posterior.curves[kind], log_weight=log_weights[kind] - total)
         for kind in (CurveKind.SUDDEN, CurveKind.FALLING)
+        if log_weights[kind] - total > np.log(LEAST_SHARE)
     ]
     return Blend(log_weight=log_weights[CurveKind.GRADUAL] - total, voices=[*voices, *further])
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from forecast.core.observations import BoolArray, FloatArray
 from forecast.forecasting.curve_priors import CurveKind, PriorCurves, kind_probabilities, level_priors, prior_curves
+from forecast.forecasting.rolling_origin import run_ends
 from forecast.forecasting.sample import IntArray, Sample
 
 LN10 = float(np.log(10.0))
@@ -25,6 +26,8 @@ DRAWS = 1500
 """Curves kept of each kind."""
 RUNS_PER_CURVE = 2
 """Runs that are imagined on each kept curve."""
+MOST_ROWS = 48
+"""Rows from which only the ends of the runs are read: earlier checkpoints of so many runs say little more about the curve."""
 LEAST_VARIANCE = 5e-4
 """Least p (1 - p): a curve at 0 or 1 still scatters a little."""
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
@@ -118,6 +121,8 @@ class _Data:
 
     @classmethod
     def of(cls, sample: Sample) -> _Data:
+        if len(sample) > MOST_ROWS:
+            sample = sample.rows(run_ends(sample))
         x, accuracy = sample.log_flops / LN10, sample.accuracy[0]
         weight = sample.weight[0].copy()
         for run in np.unique(sample.run):

@@ -40,8 +40,8 @@ decades. What is called emergent rises within one (Wei 2022, arXiv:2206.07682): 
 ONSET_GRADUAL = (-4.0, 4.0)
 """Decades from the largest run to a gradual curve's middle, uniform."""
 ONSET = Normal(mean=0.4, sd=1.2)
-"""The same for curves that turn within the range of scales that people measure. Of curves that have not turned yet, a third
-turns within the next decade: 31 % did in small worlds trained for the purpose."""
+"""The same for curves that turn within the range of scales that people measure: a third of those that have not turned yet
+turns within the next decade, as 31 % did in small worlds trained for the purpose."""
 LATE_SHARE, LATE_ONSET = 0.2, (1.0, 8.0)
 """Share of the curves that turn anywhere beyond that, most of them where nobody trains: stuck capabilities stay stuck."""
 LOG_SHIFT = Normal(mean=float(np.log(0.25)), sd=0.6)
@@ -53,9 +53,9 @@ FLOOR_SD = 0.03
 FLOOR_SD_UNKNOWN = 0.2
 """The same about the lowest accuracy seen, where chance is unknown."""
 CEILING = Normal(mean=0.8, sd=0.2)
-LOW_CEILING = Normal(mean=0.5, sd=0.35)
+LOW_CEILING = Normal(mean=0.4, sd=0.35)
 """Some benchmarks are not solved at any scale that is trained: formats that the models do not know, labels that are wrong."""
-LOW_CEILING_SHARE = 0.3
+LOW_CEILING_SHARE = 0.5
 FALL_FROM, FALL_BY = Normal(mean=0.1, sd=0.15), Normal(mean=0.12, sd=0.1)
 """A falling curve starts this far above chance, and loses this much."""
 FALL_FROM_UNKNOWN = 0.4
