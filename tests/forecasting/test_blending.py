@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -55,10 +55,12 @@ def test_the_score_at_an_origin_prefers_what_was_near(simulate: Simulate) -> Non
     assert far > -10.0
 
 
-def test_a_smooth_family_leaves_the_forecast_to_the_laws(simulate: Simulate) -> None:
+def test_a_smooth_family_is_forecast_as_the_laws_would_and_a_jump_is_not_left_to_them(simulate: Simulate) -> None:
     sample = prepare(simulate(sizes=6), metric="acc").sample
     found, alone = _predict(sample), _predict(sample, with_curves=False)
-    assert np.exp(found.blend.log_weight) > 0.75
+    jumped = np.where(np.arange(len(sample)) < len(sample) - 2, 0.25, 0.85)
+    jump = _predict(replace(sample, accuracy=jumped[None, :]))
+    assert np.exp(found.blend.log_weight) > 0.4 > 0.05 > np.exp(jump.blend.log_weight)
     assert found.point == pytest.approx(alone.point, abs=0.01)
     assert not alone.blend.voices
 
