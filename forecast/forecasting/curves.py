@@ -17,7 +17,7 @@ from forecast.forecasting.targets import complete_target, target_points
 CURVE_POINTS = 300
 """Points of a curve: enough to show the bends that some members have at the runs."""
 BAND_POINTS = 100
-"""Points of the curve with the forecast's bands: each is a mixture."""
+"""Points at which the forecast's bands are worked out, each a mixture; they are drawn through `CURVE_POINTS`."""
 BANDS = (0.5, 0.8, 0.9)
 
 
@@ -78,7 +78,7 @@ def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, targ
     # A row of the sample may stand for several checkpoints: the smallest of them lies below the first row.
     x = np.linspace(np.log(prepared.min_flops), top, CURVE_POINTS)
     points = _path(x, ladder, target)
-    accuracy = _banded(np.linspace(x[0], top, BAND_POINTS), ladder, sample, predictive, target)
+    accuracy = _banded(x, ladder, sample, predictive, target)
     name = shown_member(predictive, sample)
     shown = None if name is None else predictive.ensemble.members[name]
     values = None if shown is None else shown.nll(points)
@@ -97,13 +97,19 @@ def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, targ
 
 
 def _banded(x: FloatArray, ladder: Ladder, sample: Sample, predictive: Predictive, target: Target) -> Curve:
-    points = _path(x, ladder, target)
+    at = np.linspace(x[0], x[-1], BAND_POINTS)
+    points = _path(at, ladder, target)
     by_member = predictive.ensemble.by_member(points)
     expected = distributions_at(
         predictive.ensemble, sample, points, by_member, calibration=predictive.calibration, mixed=predictive.blend
     )
-    bands = {b: (quantiles_of(expected, (1 - b) / 2), quantiles_of(expected, (1 + b) / 2)) for b in BANDS}
-    return Curve(x=np.exp(x), y=quantiles_of(expected, 0.5), bands=bands)
+
+    def drawn(probability: float) -> FloatArray:
+        result: FloatArray = np.interp(x, at, quantiles_of(expected, probability))
+        return result
+
+    bands = {b: (drawn((1 - b) / 2), drawn((1 + b) / 2)) for b in BANDS}
+    return Curve(x=np.exp(x), y=drawn(0.5), bands=bands)
 
 
 def _path(x: FloatArray, ladder: Ladder, target: Target) -> Points:
