@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from forecast.core.errors import ForecastError, PartialResultError, UsageError
 from forecast.core.progress import Progress, SilentProgress
 from forecast.core.records import CheckpointRequest
+from forecast.evaluation.answers import check_sampling
 from forecast.evaluation.chat_tasks import ChatTasks
 from forecast.evaluation.executor import Job, LocalExecutor
 from forecast.evaluation.lookup import sql_list
@@ -124,6 +125,7 @@ def evaluate(
         chat, rendered = ChatTasks(definitions=definitions, settings=rendering, progress=progress), list(texts)
     else:
         rendered = write_out_tasks(definitions, rendering, progress) + texts
+    check_sampling(rendered, settings.sampling)
     jobs = [Job(checkpoint=checkpoint, tasks=rendered, chat=chat) for checkpoint in request.checkpoints]
     sweep = FamilySweep(jobs, settings, store, fetcher or Fetcher(progress=progress), progress)
     failures: list[FailedCheckpoint] = []
@@ -158,6 +160,8 @@ def _settle(request: EvaluationRequest) -> ScoringSettings:
         backend=request.backend,
         quantization=_settle_quantization(request.quantize, request.backend),
         allow_unused=request.allow_unused_weights,
+        sampling=request.sampling,
+        gold_only=request.gold_only,
     )
 
 

@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from forecast.api.reference_forecasts import (
+    ReferenceOpinion,
+    ReferenceWish,
+    ask_references,
+    forecasts_by_references,
+    other_families,
+    reference_pool,
+    with_references,
+)
 from forecast.core.errors import InputError, NotForecastableError, StoreError, UsageError
 from forecast.core.forecasts import Forecast, Target
 from forecast.core.names import read_names
 from forecast.core.nearest import require
 from forecast.core.observations import Ladder
 from forecast.core.progress import Progress, SilentProgress
-from forecast.core.scale import check_scale
-from forecast.core.user_files import read_user_text
 from forecast.forecasting.engine import Rehearsed, forecast_rehearsed, rehearse_ladder
 from forecast.forecasting.provenance import code_version, data_hash
 from forecast.forecasting.request import AUTO, ForecastRequest
@@ -202,10 +209,19 @@ def predict(
     chance: float | None = None,
     fit_max_flops: float | None = None,
     recipe_shift: float = 0.0,
+    reference: str | Sequence[str] | None = None,
+    reference_table: str | Path | None = None,
     progress: Progress | None = None,
     on_failure: Callable[[str, NotForecastableError], None] | None = None,
 ) -> list[Prediction]:
-    """Forecast several targets on several tasks: `answer`, with a request's fields (`ForecastRequest`) as keywords."""
+    """Forecast several targets on several tasks: `answer`, with a request's fields (`ForecastRequest`) as keywords.
+
+    `reference` names other families, or says "all" or "none"; None uses them only where own runs are too few.
+    """
+    names = read_names("reference", reference)
+    wish = ReferenceWish(
+        names=None if names is None else tuple(names), table=None if reference_table is None else Path(reference_table)
+    )
     request = ForecastRequest(
         method=method,
         level=level,
@@ -223,6 +239,7 @@ def predict(
         family=family,
         targets=targets,
         holdout=holdout,
+        wish=wish,
         progress=progress,
         on_failure=on_failure,
     )
@@ -236,6 +253,7 @@ def answer(
     family: str | None = None,
     targets: Sequence[Target] = (),
     holdout: str | None = None,
+    wish: ReferenceWish | None = None,
     progress: Progress | None = None,
     on_failure: Callable[[str, NotForecastableError], None] | None = None,
 ) -> list[Prediction]:
@@ -248,6 +266,7 @@ def answer(
         family: may be None when the source holds one family only.
         targets: models to forecast.
         holdout: a stored run to forecast from all others; its rows are never fitted.
+        wish: which other families may be used; None: any, only where own runs are too few.
         progress: where bars and notices go.
         on_failure: told of each task that cannot be forecast while others can; without it the first such task is raised.
 
@@ -268,11 +287,65 @@ def answer(
         Question(ladder=ladder, targets=targets, holdout=holdout, fit_max_flops=request.fit_max_flops) for ladder in ladders
     ]
     found, failed = predict_ladders(questions, request, siblings=siblings, progress=progress)
+    found, failed = _referred(questions, siblings, found, failed, wish or ReferenceWish(), request, source, progress)
     for task, reason in failed.items():
         if not found or on_failure is None:
             raise reason
         on_failure(task, reason)
     return found
+
+
+def _referred(
+    questions: Sequence[Question],
+    siblings: Sequence[Ladder],
+    found: list[Prediction],
+    failed: dict[str, NotForecastableError],
+    wish: ReferenceWish,
+    request: ForecastRequest,
+    source: Path,
+    progress: Progress,
+) -> tuple[list[Prediction], dict[str, NotForecastableError]]:
+    """Let references speak: where own runs are too few, and beside them where that is wanted."""
+    if wish.unwanted or not questions or not (failed or wish.always):
+        return found, failed
+    if request.method != "auto":
+        if wish.always:
+            raise UsageError(
+                f"`reference=` with method '{request.method}'", remedy="leave the method out: references join auto"
+            )
+        return found, failed
+    family = questions[0].ladder.family
+    beside = other_families(source, family, [question.ladder.task for question in questions])
+    pool = reference_pool(wish, beside, family, progress=progress)
+    made: list[Prediction] = []
+    lost: dict[str, NotForecastableError] = {}
+    for question in questions:
+        task = question.ladder.task
+        own = [entry for entry in found if entry.forecast.task == task]
+        if own and not wish.always:
+            made += own
+            continue
+        try:
+            opinion, fitted, targets, held = ask_references(question, siblings, pool, wish, request)
+        except NotForecastableError as error:
+            made += [_with_notes(entry, (f"No references: {error}.",)) for entry in own]
+            if not own:
+                lost[task] = failed[task]
+            continue
+        if own:
+            made += [replace(entry, forecast=with_references(entry.forecast, opinion, k)) for k, entry in enumerate(own)]
+        else:
+            forecasts = forecasts_by_references(opinion, fitted, targets, request, failed[task])
+            made += [_by_references(forecast, opinion, fitted, held) for forecast in forecasts]
+    return made, lost
+
+
+def _by_references(forecast: Forecast, opinion: ReferenceOpinion, fitted: Ladder, held: Ladder | None) -> Prediction:
+    truth: float | None = None
+    if held is not None and forecast.target.name == held.model[0] and opinion.mine.metric in held.metrics:
+        value = float(held.metrics[opinion.mine.metric][0])
+        truth = value if np.isfinite(value) else None
+    return Prediction(forecast=replace(forecast, truth=truth), fitted=fitted, held_out=held)
 
 
 def check_saving(db: Path) -> None:
@@ -320,36 +393,3 @@ def stored_forecasts(db: Path) -> list[dict[str, object]]:
         )
     # Here `error` has always been the signed one; in the view it is the absolute one.
     return [{**row, "error": row["signed_error"]} for row in Store(db).forecasts()]
-
-
-def read_targets(path: str | Path) -> list[Target]:
-    """Read a CSV with the columns name, params, tokens, flops; numbers that are unknown are left empty.
-
-    Raises:
-        InputError: no such file, not a regular or readable one, a column missing, or a value that is no positive number.
-    """
-    import csv
-
-    path = Path(path)
-    try:
-        text = read_user_text(path, expected="a CSV with columns name, params, tokens, flops")
-        rows = list(csv.DictReader(text.splitlines(keepends=True)))
-    except csv.Error as error:
-        raise InputError(
-            f"{path} cannot be read: {error}", expected="a CSV with columns name, params, tokens, flops"
-        ) from error
-    if not rows or "name" not in rows[0]:
-        raise InputError(f"{path} names no targets", expected="a CSV with columns name, params, tokens, flops")
-    targets = []
-    for line, row in enumerate(rows, start=2):
-        numbers: dict[str, float | None] = {}
-        for column in ("params", "tokens", "flops"):
-            text = (row.get(column) or "").strip()
-            try:
-                numbers[column] = float(text) if text else None
-            except ValueError as error:
-                raise InputError(f"{path} line {line}: {column} is '{text}'", expected="a positive number") from error
-        params, tokens, flops = numbers["params"], numbers["tokens"], numbers["flops"]
-        check_scale(f"{path} line {line}", params=params, tokens=tokens, flops=flops, error=InputError)
-        targets.append(Target(name=row["name"] or f"line {line}", params=params, tokens=tokens, flops=flops))
-    return targets

@@ -49,11 +49,16 @@ def same_task(one: str, other: str) -> bool:
     >>> same_task("csqa", "commonsense_qa@0shot"), same_task("mmlu_anatomy", "mmlu")
     (True, False)
     """
-    return _own_key(one) == _own_key(other)
+    return task_identity(one) == task_identity(other)
 
 
-def _own_key(task: str) -> str:
-    """The key of the task itself: its card's where it is the card's own task, never its group's."""
+@lru_cache(maxsize=4096)
+def task_identity(task: str) -> str:
+    """Return what all names of a task share: the key of its card where it is the card's own task, never its group's.
+
+    >>> task_identity("csqa") == task_identity("commonsense_qa@0shot")
+    True
+    """
     key, card = task_key(task), card_of(task)
     if card is None or key in {task_key(member) for member in card.members}:
         return key

@@ -40,6 +40,7 @@ ORDER = (
     "report",
     "families",
     "tasks",
+    "references",
     "config",
     "doctor",
 )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from forecast.cli.options import MOST_32_BIT, check_counts, check_flops, check_shots
+from forecast.cli.options import MOST_32_BIT, check_counts, check_finite, check_flops, check_shots
 
 TasksOption = Annotated[str | None, typer.Option("--tasks", "-t", help="Tasks, groups or tags of lm-eval, comma-separated.")]
 TextOption = Annotated[
@@ -107,4 +107,23 @@ SkipEmptyOption = Annotated[
 AllowUnusedWeightsOption = Annotated[
     bool,
     typer.Option("--allow-unused-weights", help="Leave tensors out that the model does not take, instead of refusing."),
+]
+SamplesOption = Annotated[
+    int | None, typer.Option("--samples", min=1, max=MOST_32_BIT, help="Answers drawn for each item of generated tasks.")
+]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option("--temperature", callback=check_finite, help="Of generated answers; 0 is greedy; each task's own by default."),
+]
+TopPOption = Annotated[
+    float | None,
+    typer.Option("--top-p", callback=check_finite, help="Share of the probability to draw from, with --temperature."),
+]
+SamplingSeedOption = Annotated[int, typer.Option("--sampling-seed", min=0, help="Seed of drawn answers.")]
+MaxGenTokensOption = Annotated[
+    int | None,
+    typer.Option("--max-gen-tokens", min=1, max=MOST_32_BIT, help="Most tokens of an answer; each task's own unless said."),
+]
+GoldOnlyOption = Annotated[
+    bool, typer.Option("--gold-only", help="Of generated tasks, measure the gold answers' likelihood and write no answers.")
 ]

@@ -141,6 +141,10 @@ class Forecast:
     """Accuracy of guessing; None when unknown."""
     truth: float | None = None
     """The target's measured accuracy where it is known (holdout); never used to fit."""
+    references: tuple[str, ...] = ()
+    """Other families that lent strength."""
+    without_references: IntervalEstimate | None = None
+    """What the family's own runs say alone; None where no reference was used, or the own runs alone are too few."""
 
     def probability_above(self, accuracy: float) -> float:
         """Probability that the target exceeds an accuracy, given as a fraction.

@@ -10,18 +10,26 @@ from numpy.typing import NDArray
 
 from forecast.core.progress import Progress
 from forecast.core.records import RunCounters, RunStatus
+from forecast.evaluation.answers import NOTHING, both, write_answers_of
 from forecast.evaluation.records import OpenedRun, ResultStore
 from forecast.evaluation.run_in_progress import RunInProgress
 from forecast.evaluation.scorers.scorer import Asked, Scored, Scorer, Scoring
+from forecast.scoring.decoding import SamplingSettings
 from forecast.scoring.requests import TextRequest
 
 _Owners = Sequence[tuple[RunInProgress, TextRequest]]
 
 
 def score_units(
-    scorer: Scorer, units: Sequence[Sequence[OpenedRun]], store: ResultStore, progress: Progress, *, name: str
+    scorer: Scorer,
+    units: Sequence[Sequence[OpenedRun]],
+    store: ResultStore,
+    progress: Progress,
+    *,
+    name: str,
+    sampling: SamplingSettings | None = None,
 ) -> None:
-    """Score what is not stored yet, plan by plan, or run by run where nothing is shared.
+    """Score what is not stored yet, plan by plan, or run by run where nothing is shared; write the answers that are asked for.
 
     Raises:
         ForecastError: a text cannot be asked or scored; what is finished is stored.
@@ -29,10 +37,18 @@ def score_units(
     if not scorer.together:
         units = [(entry,) for unit in units for entry in unit if entry.is_missing]
     for unit in units:
-        _score_unit(scorer, unit, store, progress, name=name)
+        _score_unit(scorer, unit, store, progress, name=name, sampling=sampling or SamplingSettings())
 
 
-def _score_unit(scorer: Scorer, opened: Sequence[OpenedRun], store: ResultStore, progress: Progress, *, name: str) -> None:
+def _score_unit(
+    scorer: Scorer,
+    opened: Sequence[OpenedRun],
+    store: ResultStore,
+    progress: Progress,
+    *,
+    name: str,
+    sampling: SamplingSettings,
+) -> None:
     runs = [RunInProgress(entry, store) for entry in opened]
     owners = [(run, request) for run in runs for request in run.requests]
 
@@ -49,20 +65,33 @@ def _score_unit(scorer: Scorer, opened: Sequence[OpenedRun], store: ResultStore,
         name=name_text,
         notice=lambda text: progress.notice(f"{name}: {text}"),
     )
-    scoring = scorer.score(asked)
     label = name if scorer.together else f"{name} {opened[0].task.record.task}"
     try:
-        totals = _add_up(scoring, asked.wanted, owners, progress, label)
+        costs = _score_texts(scorer, asked, owners, runs, progress, label)
+        answers = write_answers_of(
+            scorer, runs, sampling, progress, backend=opened[0].run.backend, name=name, notice=asked.notice
+        )
     finally:
         # Interrupted or failed, what is finished is kept.
         for run in runs:
             run.flush()
+    for run, cost, written in zip(runs, costs, answers, strict=True):
+        if run.is_missing:
+            store.close_run(run.run.run_id, RunStatus.COMPLETE, both(cost, written))
+
+
+def _score_texts(
+    scorer: Scorer, asked: Asked, owners: _Owners, runs: Sequence[RunInProgress], progress: Progress, label: str
+) -> list[RunCounters]:
+    """Score what has a text; return what it cost each run."""
+    if not asked.wanted.any():
+        return [NOTHING] * len(runs)
+    scoring = scorer.score(asked)
+    totals = _add_up(scoring, asked.wanted, owners, progress, label)
     summary = scorer.summarise(totals)
     if summary:
-        progress.notice(f"{name}: {summary}")
-    for run, counters in zip(runs, _share_out(scoring, asked.wanted, owners, runs, totals), strict=True):
-        if run.is_missing:
-            store.close_run(run.run.run_id, RunStatus.COMPLETE, counters)
+        progress.notice(f"{asked.checkpoint}: {summary}")
+    return _share_out(scoring, asked.wanted, owners, runs, totals)
 
 
 def _add_up(scoring: Scoring, wanted: NDArray[np.bool_], owners: _Owners, progress: Progress, label: str) -> RunCounters:

@@ -79,4 +79,4 @@ class CheckpointScorer:
         on_stage("loading its weights")
         scorer = self._source.open(subject)
         on_stage("computing its forward pass")
-        score_units(scorer, units, self._store, self._progress, name=subject.name)
+        score_units(scorer, units, self._store, self._progress, name=subject.name, sampling=self._settings.sampling)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,8 +22,9 @@ from forecast.core.records import (
     TaskRecord,
 )
 from forecast.core.units import FlopsConvention, checkpoint_flops
+from forecast.scoring.decoding import SamplingSettings
 from forecast.scoring.requests import RenderedTask
-from forecast.scoring.versions import MASKED_BACKEND, MASKED_SCORING_VERSION, SCORING_VERSION
+from forecast.scoring.versions import GENERATION_VERSION, MASKED_BACKEND, MASKED_SCORING_VERSION, SCORING_VERSION
 
 if TYPE_CHECKING:
     from forecast.scoring.quantization import Quantization
@@ -69,6 +71,10 @@ class ScoringSettings:
     quantization: Quantization | None = None
     allow_unused: bool = False
     """Tensors that the model does not take are left out instead of refused."""
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    """What is asked of generated answers beside their tasks' own settings."""
+    gold_only: bool = False
+    """Measure the likelihood of generated tasks' gold answers and write none."""
 
     @property
     def dtype_label(self) -> str:
@@ -77,8 +83,8 @@ class ScoringSettings:
 
 
 def masked_settings(settings: ScoringSettings) -> ScoringSettings:
-    """The settings under which a masked model's runs are kept, apart from all autoregressive ones."""
-    return replace(settings, backend=MASKED_BACKEND, scoring_version=MASKED_SCORING_VERSION)
+    """The settings under which a masked model's runs are kept, apart from all autoregressive ones; it writes no answers."""
+    return replace(settings, backend=MASKED_BACKEND, scoring_version=MASKED_SCORING_VERSION, gold_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +116,8 @@ class OpenedRun:
     run: RunRecord
     task: RenderedTask
     done: frozenset[int]
+    writes_answers: bool = False
+    """Whether answers are generated beside the gold answers' likelihood."""
 
     @property
     def is_missing(self) -> bool:
@@ -176,16 +184,30 @@ def _default_model(source: str) -> str:
     return Path(source).resolve().name if source.rstrip("/").endswith(".") else Path(source).name
 
 
-def run_id_of(checkpoint_id: str, task_id: str, settings: ScoringSettings) -> str:
-    """The id under which a checkpoint's scores on a task are kept; equal definitions give equal ids."""
-    identity = [checkpoint_id, task_id, settings.dtype_label, settings.backend, settings.scoring_version]
-    return content_hash([*identity, "deterministic"] if settings.deterministic else identity)
+def writes_answers(task: RenderedTask, settings: ScoringSettings) -> bool:
+    """Whether answers to a task are generated."""
+    return len(task.generations) > 0 and not settings.gold_only
 
 
-def make_run(checkpoint_id: str, task_id: str, settings: ScoringSettings, metadata: Metadata) -> RunRecord:
+def run_id_of(checkpoint_id: str, task_id: str, settings: ScoringSettings, *, answers: bool = False) -> str:
+    """The id under which a checkpoint's scores on a task are kept; equal definitions give equal ids.
+
+    With `answers` it stands for generated answers too, drawn as the settings say.
+    """
+    identity: list[object] = [checkpoint_id, task_id, settings.dtype_label, settings.backend, settings.scoring_version]
+    if settings.deterministic:
+        identity.append("deterministic")
+    if answers:
+        identity += ["answers", GENERATION_VERSION, settings.sampling.identity]
+    return content_hash(identity)
+
+
+def make_run(
+    checkpoint_id: str, task_id: str, settings: ScoringSettings, metadata: Metadata, *, answers: bool = False
+) -> RunRecord:
     """Return a run's record; `metadata` says on which machine and beside which other tasks it was begun."""
     return RunRecord(
-        run_id=run_id_of(checkpoint_id, task_id, settings),
+        run_id=run_id_of(checkpoint_id, task_id, settings, answers=answers),
         checkpoint_id=checkpoint_id,
         task_id=task_id,
         dtype=settings.dtype_label,
@@ -193,5 +215,5 @@ def make_run(checkpoint_id: str, task_id: str, settings: ScoringSettings, metada
         backend=settings.backend.partition(",")[0],
         scoring_version=settings.scoring_version,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        metadata=metadata,
+        metadata={**metadata, "answers": json.dumps(settings.sampling.identity)} if answers else metadata,
     )

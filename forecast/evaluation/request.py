@@ -10,6 +10,7 @@ from forecast.core.errors import UsageError
 from forecast.core.records import CheckpointRequest
 from forecast.evaluation.tasks import RenderingSettings, check_shots
 from forecast.scoring.chat_templates import ChatSettings
+from forecast.scoring.decoding import SamplingSettings
 from forecast.scoring.rendering import LM_EVAL_FEWSHOT_SEED
 
 
@@ -63,6 +64,37 @@ class EvaluationRequest:
     """`int8` or `int4` (or e.g. `int8-torchao`): score a quantised variant, kept as a member of its own."""
     allow_unused_weights: bool = False
     """Leave out tensors of the files that the model does not take, instead of refusing the checkpoint."""
+
+    samples: int | None = None
+    """Answers drawn for each item of generated tasks; None takes what each task asks for."""
+    temperature: float | None = None
+    """Of generated answers; 0 is greedy, None takes each task's own."""
+    top_p: float | None = None
+    """Share of the probability that is drawn from, with `temperature`."""
+    sampling_seed: int = 0
+    """Seed of drawn answers."""
+    max_gen_tokens: int | None = None
+    """Most tokens of an answer; None takes each task's own limit, else 256."""
+    gold_only: bool = False
+    """Measure the likelihood of generated tasks' gold answers alone."""
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        """How answers are drawn.
+
+        Raises:
+            UsageError: what cannot be drawn.
+        """
+        asked = SamplingSettings(
+            samples=self.samples,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.sampling_seed,
+            max_new_tokens=self.max_gen_tokens,
+        )
+        if self.gold_only and not asked.is_default:
+            raise UsageError("`gold_only=` beside settings of generated answers", expected="one of them")
+        return asked
 
     @property
     def rendering(self) -> RenderingSettings:

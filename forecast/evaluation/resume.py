@@ -8,7 +8,7 @@ from typing import Any
 
 from forecast.core.records import CheckpointRequest
 from forecast.evaluation.lookup import look_up, sql_list
-from forecast.evaluation.records import ResultStore, ScoringSettings, masked_settings, run_id_of
+from forecast.evaluation.records import ResultStore, ScoringSettings, masked_settings, run_id_of, writes_answers
 from forecast.scoring.checkpoint_files import hub_identity
 from forecast.scoring.requests import RenderedTask
 
@@ -43,7 +43,11 @@ class FinishedRuns:
         native = self.settings.backend == "native"
         kinds = [self.settings, masked_settings(self.settings)] if native else [self.settings]
         expected = [
-            {run_id_of(checkpoint_id, task.record.task_id, kind): len(task.record.items) for task in tasks} for kind in kinds
+            {
+                run_id_of(checkpoint_id, task.record.task_id, kind, answers=writes_answers(task, kind)): len(task.record.items)
+                for task in tasks
+            }
+            for kind in kinds
         ]
         listed = sql_list(run_id for n_items in expected for run_id in n_items)
         facts = ", ".join(f"c.{name}" for name in _FACTS)

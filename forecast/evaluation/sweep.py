@@ -25,6 +25,7 @@ from forecast.evaluation.records import (
     make_run,
     masked_settings,
     run_id_of,
+    writes_answers,
 )
 from forecast.evaluation.resume import FinishedRuns
 from forecast.evaluation.scorers.scorer import Subject
@@ -174,9 +175,12 @@ class FamilySweep:
     def _register(self, checkpoint: CheckpointRecord, first: RenderedTask, run_ids: Sequence[str]) -> None:
         """Let the store know what is new about a checkpoint whose scores it has."""
         task = first.record
-        kinds = (self._settings, masked_settings(self._settings))
-        settings = next(kind for kind in kinds if run_id_of(checkpoint.checkpoint_id, task.task_id, kind) == run_ids[0])
-        self._store.open_run(make_run(checkpoint.checkpoint_id, task.task_id, settings, {}), checkpoint, task)
+        for settings in (self._settings, masked_settings(self._settings)):
+            answers = writes_answers(first, settings)
+            run = make_run(checkpoint.checkpoint_id, task.task_id, settings, {}, answers=answers)
+            if run.run_id == run_ids[0]:
+                self._store.open_run(run, checkpoint, task)
+                return
 
     def _score_missing(
         self,
@@ -186,15 +190,20 @@ class FamilySweep:
         subject: Subject,
     ) -> list[str]:
         self._stage = "storing its runs"
-        tasks = {run_id_of(checkpoint.checkpoint_id, task.record.task_id, settings): task for task in rendered}
+        tasks = {
+            run_id_of(checkpoint.checkpoint_id, task.record.task_id, settings, answers=writes_answers(task, settings)): task
+            for task in rendered
+        }
         known = stored_plans(self._store, list(tasks))
         plans = choose_plans({run_id: task.record.task_id for run_id, task in tasks.items()}, known)
         opened: list[OpenedRun] = []
         for run_id, task in tasks.items():
             # What a run was begun with is stored once, with the run.
             metadata = {} if run_id in known else {**self._scorer.machine(), PLANNED_WITH: plans[run_id]}
-            run = make_run(checkpoint.checkpoint_id, task.record.task_id, settings, metadata)
-            opened.append(OpenedRun(run=run, task=task, done=self._store.open_run(run, checkpoint, task.record)))
+            answers = writes_answers(task, settings)
+            run = make_run(checkpoint.checkpoint_id, task.record.task_id, settings, metadata, answers=answers)
+            done = self._store.open_run(run, checkpoint, task.record)
+            opened.append(OpenedRun(run=run, task=task, done=done, writes_answers=answers))
         for entry in opened:
             if not entry.is_missing:
                 self._store.close_run(entry.run.run_id, RunStatus.COMPLETE, None)

@@ -15,6 +15,7 @@ from forecast.scoring.rendering import render_task
 from forecast.scoring.requests import RenderedTask
 from forecast.scoring.task_expansion import TaskDefinition
 from forecast.scoring.task_memory import TaskMemory, task_keys
+from forecast.scoring.task_trust import is_stock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +182,7 @@ def render_tasks(
                         fewshot_seed=way.fewshot_seed,
                         skip_empty=way.skip_empty,
                         chat=chat,
+                        is_trusted=way.trust_code or is_stock(definition),
                         on_notice=said.append,
                     )
                 )

@@ -193,6 +193,7 @@ def _score(place: _Place, method: str, elsewhere: Sequence[Sequence[Evidence]], 
         rng=np.random.default_rng([seed, 1]),
         rehearsal=place.rehearsal,
         elsewhere=elsewhere,
+        with_curves=method == "auto",
     )
     far = distance(points, window)
     records = []

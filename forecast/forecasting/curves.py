@@ -16,6 +16,8 @@ from forecast.forecasting.targets import complete_target, target_points
 
 CURVE_POINTS = 300
 """Points of a curve: enough to show the bends that some members have at the runs."""
+BAND_POINTS = 100
+"""Points of the curve with the forecast's bands: each is a mixture."""
 BANDS = (0.5, 0.8, 0.9)
 
 
@@ -76,10 +78,7 @@ def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, targ
     # A row of the sample may stand for several checkpoints: the smallest of them lies below the first row.
     x = np.linspace(np.log(prepared.min_flops), top, CURVE_POINTS)
     points = _path(x, ladder, target)
-    by_member = predictive.ensemble.by_member(points)
-    expected = distributions_at(predictive.ensemble, sample, points, by_member, calibration=predictive.calibration)
-    bands = {b: (quantiles_of(expected, (1 - b) / 2), quantiles_of(expected, (1 + b) / 2)) for b in BANDS}
-    accuracy = Curve(x=np.exp(x), y=quantiles_of(expected, 0.5), bands=bands)
+    accuracy = _banded(np.linspace(x[0], top, BAND_POINTS), ladder, sample, predictive, target)
     name = shown_member(predictive, sample)
     shown = None if name is None else predictive.ensemble.members[name]
     values = None if shown is None else shown.nll(points)
@@ -95,6 +94,16 @@ def draw_curves(prepared: Prepared, ladder: Ladder, predictive: Predictive, targ
         accuracy_of_nll=None if steps is None else Curve(x=grid, y=steps[0], bands=_spread(steps)),
         accuracy_of_flops=accuracy,
     )
+
+
+def _banded(x: FloatArray, ladder: Ladder, sample: Sample, predictive: Predictive, target: Target) -> Curve:
+    points = _path(x, ladder, target)
+    by_member = predictive.ensemble.by_member(points)
+    expected = distributions_at(
+        predictive.ensemble, sample, points, by_member, calibration=predictive.calibration, mixed=predictive.blend
+    )
+    bands = {b: (quantiles_of(expected, (1 - b) / 2), quantiles_of(expected, (1 + b) / 2)) for b in BANDS}
+    return Curve(x=np.exp(x), y=quantiles_of(expected, 0.5), bands=bands)
 
 
 def _path(x: FloatArray, ladder: Ladder, target: Target) -> Points:

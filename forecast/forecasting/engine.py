@@ -10,10 +10,10 @@ import numpy as np
 from forecast.core.errors import NotForecastableError, UsageError
 from forecast.core.forecasts import BacktestSummary, FittedOn, Forecast, IntervalEstimate, Target
 from forecast.core.observations import Ladder
-from forecast.forecasting.calibration import Evidence, posterior_factor
+from forecast.forecasting.calibration import Evidence
 from forecast.forecasting.curves import draw_curves, nll_estimate
 from forecast.forecasting.ensemble import member_names
-from forecast.forecasting.predictive import Predictive, predict_points, student
+from forecast.forecasting.predictive import Predictive, predict_points
 from forecast.forecasting.preparation import Prepared, choose_metric, prepare
 from forecast.forecasting.registry import get_method
 from forecast.forecasting.rehearsal import Rehearsal, rehearse
@@ -112,6 +112,7 @@ def forecast_rehearsed(
         rehearsal=rehearsed.rehearsal,
         elsewhere=elsewhere,
         recipe_shift=request.recipe_shift,
+        with_curves=rehearsed.method == "auto",
     )
     if all(share == 1.0 for share in predictive.unsolved.values()):
         raise NotForecastableError(
@@ -181,15 +182,14 @@ def summarise(predictive: Predictive, level: float) -> BacktestSummary:
     other_tasks = sum(1 for evidence in predictive.elsewhere if evidence)
     if not origins:
         return BacktestSummary(origins=0, mae=None, persistence_mae=None, coverage=None, other_tasks=other_tasks)
-    covered = []
-    for i, origin in enumerate(origins):
-        others = [other.evidence for other in (*origins[:i], *origins[i + 1 :])]
-        scale = origin.spread.scale(posterior_factor(others, predictive.elsewhere))
-        held = zip(origin.truth, student(origin.point, scale), strict=True)
-        covered.append(float(np.mean([found is not None and found.holds(truth, level) for truth, found in held])))
+    covered, errors = [], []
+    for origin, expected in zip(origins, predictive.rehearsed, strict=True):
+        held = [(truth, found) for truth, found in zip(origin.truth, expected, strict=True) if found is not None]
+        covered.append(float(np.mean([found.holds(truth, level) for truth, found in held])))
+        errors.append(float(np.mean([abs(found.median - truth) for truth, found in held])))
     return BacktestSummary(
         origins=len(origins),
-        mae=float(np.mean([np.mean(np.abs(o.point - o.truth)) for o in origins])),
+        mae=float(np.mean(errors)),
         persistence_mae=float(np.mean([np.mean(np.abs(o.persistence - o.truth)) for o in origins])),
         coverage=float(np.mean(covered)),
         other_tasks=other_tasks,

@@ -9,7 +9,9 @@ import numpy as np
 
 from forecast.core.distribution import Distribution
 from forecast.core.observations import FloatArray
-from forecast.forecasting.calibration import DEGREES, Evidence, posterior_factor
+from forecast.forecasting.blending import Blend, Voice, blend_with, curves_at_origin
+from forecast.forecasting.calibration import DEGREES, Evidence, posterior_factor, worth
+from forecast.forecasting.curve_posterior import fit_curves
 from forecast.forecasting.ensemble import Ensemble, fit_members, member_weights, stillness, unsolved_fits
 from forecast.forecasting.rehearsal import BACKTEST_ORIGINS, OriginScore, Rehearsal, rehearse
 from forecast.forecasting.replicates import resample
@@ -27,7 +29,11 @@ class Predictive:
     """One a point; None where no member has a number."""
     ensemble: Ensemble
     by_member: Mapping[str, FloatArray]
+    blend: Blend
+    """How the ensemble is mixed with the posterior over curves."""
     origins: Sequence[OriginScore]
+    rehearsed: Sequence[Sequence[Distribution | None]]
+    """One entry per origin: what would have been expected of its held-out runs, weighed and scaled by the other origins."""
     elsewhere: Sequence[Sequence[Evidence]]
     """What back-tests on the family's other tasks say, one entry per task."""
     calibration: float
@@ -56,16 +62,17 @@ def distributions_at(
     by_member: Mapping[str, FloatArray],
     *,
     calibration: float,
+    mixed: Blend,
     at_runs: Mapping[str, FloatArray] | None = None,
     recipe_shift: float = 0.0,
 ) -> list[Distribution | None]:
-    """What accuracy is expected at the points: Student's t about the ensemble's mean, within [0, 1].
+    """What accuracy is expected at the points: Student's t about the ensemble's mean, within [0, 1], mixed with the curves.
 
-    Every forecast, band and back-test is made here; None where no member has a number.
+    Every forecast and band is made here; None where no member has a number.
     """
     center = ensemble.combine(by_member)[0]
     scale = np.hypot(spread_of(ensemble, sample, points, by_member, at_runs).scale(calibration), recipe_shift)
-    return student(center, scale)
+    return mixed.over(student(center, scale), points, recipe_shift)
 
 
 def student(center: FloatArray, scale: FloatArray) -> list[Distribution | None]:
@@ -101,6 +108,8 @@ def predict_points(
     elsewhere: Sequence[Sequence[Evidence]] = (),
     origins_at_most: int = BACKTEST_ORIGINS,
     recipe_shift: float = 0.0,
+    with_curves: bool = True,
+    voices: Sequence[Voice] = (),
 ) -> Predictive:
     """Fit, weight and combine the named methods, and predict K points.
 
@@ -114,6 +123,8 @@ def predict_points(
         elsewhere: evidence from the rehearsals of the family's other tasks, one entry per task.
         origins_at_most: back-test origins inside the sample, if the rehearsal is made here.
         recipe_shift: standard deviation of what another recipe may move the points by, as a fraction.
+        with_curves: whether the posterior over curves is a part of the forecast; not where a single law is asked for by name.
+        voices: what else is a part of it.
     """
     if rehearsal is None:
         rehearsal = rehearse(sample, names, points, rng, at_most=origins_at_most)
@@ -122,17 +133,48 @@ def predict_points(
     ensemble = Ensemble(members=members, weights=weights)
     by_member, at_runs = ensemble.by_member(points), ensemble.by_member(sample.points)
     calibration = posterior_factor(rehearsal.evidence, elsewhere)
+    mixed, rehearsed = _weigh(sample, rehearsal, elsewhere, with_curves=with_curves, voices=voices)
     distributions = distributions_at(
-        ensemble, sample, points, by_member, calibration=calibration, at_runs=at_runs, recipe_shift=recipe_shift
+        ensemble, sample, points, by_member, calibration=calibration, mixed=mixed, at_runs=at_runs, recipe_shift=recipe_shift
     )
     return Predictive(
         point=quantiles_of(distributions, 0.5),
         distributions=distributions,
         ensemble=ensemble,
         by_member=by_member,
+        blend=mixed,
         origins=rehearsal.origins,
+        rehearsed=rehearsed,
         elsewhere=elsewhere,
         calibration=calibration,
         unsolved=unsolved_fits(at_runs),
         validated=max((float(o.distance.max()) for o in rehearsal.origins), default=0.0),
     )
+
+
+def _weigh(
+    sample: Sample,
+    rehearsal: Rehearsal,
+    elsewhere: Sequence[Sequence[Evidence]],
+    *,
+    with_curves: bool,
+    voices: Sequence[Voice],
+) -> tuple[Blend, list[list[Distribution | None]]]:
+    """The mixture's weights by all origins, and what each origin would have expected by the others."""
+    origins = rehearsal.origins
+    students = []
+    for i, origin in enumerate(origins):
+        others = [other.evidence for other in (*origins[:i], *origins[i + 1 :])]
+        students.append(student(origin.point, origin.spread.scale(posterior_factor(others, elsewhere))))
+    if not with_curves:
+        return Blend(voices=voices), students
+    then = [
+        curves_at_origin(origin.window, origin.points, origin.truth, expected)
+        for origin, expected in zip(origins, students, strict=True)
+    ]
+    gains = [worth(origin.share) * past.gain for origin, past in zip(origins, then, strict=True)]
+    rehearsed = [
+        blend_with(past.posterior, sum(gains) - gain).over(expected, origin.points)
+        for origin, past, gain, expected in zip(origins, then, gains, students, strict=True)
+    ]
+    return blend_with(fit_curves(sample), sum(gains), voices), rehearsed

@@ -42,6 +42,10 @@ class OriginScore:
     spread: Spread
     share: float
     """Runs fitted at this origin, of all runs."""
+    window: Sample
+    """The runs fitted."""
+    points: Points
+    """Where the held-out runs lie."""
     nll: Mapping[str, Evidence] = field(default_factory=dict)
     """Member with an NLL step -> its errors in log NLL."""
 
@@ -80,6 +84,8 @@ class _OriginFit:
             persistence=np.full(self.held.size, self.window.accuracy[0][run_ends(self.window)[-1]]),
             spread=spread_of(ensemble, self.window, self.points, self.by_member),
             share=self.share,
+            window=self.window,
+            points=self.points,
             nll={name: evidence for name, evidence in found.items() if evidence is not None},
         )
 

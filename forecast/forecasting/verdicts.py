@@ -8,7 +8,7 @@ import numpy as np
 
 from forecast.core.distribution import Distribution
 from forecast.core.forecasts import Verdict
-from forecast.forecasting.predictive import Predictive
+from forecast.forecasting.predictive import Predictive, quantiles_of
 from forecast.forecasting.rolling_origin import run_ends
 from forecast.forecasting.sample import Sample
 
@@ -20,6 +20,8 @@ LIKELY, POSSIBLE = 0.5, 0.15
 """Probabilities of a large error from which a forecast is not-predictable, and from which it is uncertain."""
 LARGE_BACKTEST_ERROR = 0.10
 """A method that was so far off on these very runs has not been shown to work, however narrow its interval."""
+LEFT_CHANCE = 0.02
+"""A run that is two points above guessing, and more than two sampling errors, has left chance."""
 BEYOND = 1.5
 """Targets further than this multiple of the furthest back-test are beyond the validated span."""
 
@@ -52,6 +54,14 @@ def at_chance(sample: Sample) -> bool:
     return bool(np.all(sample.accuracy[0][ends] < sample.chance + 2.0 * sample.sampling_sd[ends]))
 
 
+def single_risen(sample: Sample) -> bool:
+    """Whether one run alone is above guessing: its luck and the benchmark's start cannot be told apart."""
+    ends = run_ends(sample)
+    if not np.isfinite(sample.chance):
+        return False
+    return int(np.sum(sample.accuracy[0][ends] >= sample.chance + np.maximum(2.0 * sample.sampling_sd[ends], LEFT_CHANCE))) == 1
+
+
 def judge(sample: Sample, predictive: Predictive, index: int, target_distance: float, *, below: float = 0.0) -> Judgement:
     """Judge point `index` of a prediction.
 
@@ -73,6 +83,12 @@ def judge(sample: Sample, predictive: Predictive, index: int, target_distance: f
     elif at_chance(sample):
         fatal.append(
             f"Every run is at chance ({sample.chance:.1%}): these runs do not say when the benchmark starts to be solved."
+        )
+    elif np.isin(values, (0.0, 1.0)).all():
+        fatal.append("Every run scores exactly 0 or 1: these accuracies have no slope that could be followed.")
+    elif single_risen(sample):
+        doubts.append(
+            "Only one run has left chance: whether it was lucky, and how fast the others will follow, cannot be told from it."
         )
     # Two parameters pass through any two points, so an error could not show.
     if len(ends) < 3:
@@ -136,7 +152,8 @@ def _count(predictive: Predictive) -> str:
 
 
 def _errors(predictive: Predictive) -> tuple[float, float]:
-    error = float(np.mean([np.mean(np.abs(o.point - o.truth)) for o in predictive.origins]))
+    misses = [np.abs(quantiles_of(e, 0.5) - o.truth) for e, o in zip(predictive.rehearsed, predictive.origins, strict=True)]
+    error = float(np.mean([np.mean(miss[np.isfinite(miss)]) for miss in misses]))
     naive = float(np.mean([np.mean(np.abs(o.persistence - o.truth)) for o in predictive.origins]))
     return error, naive
 

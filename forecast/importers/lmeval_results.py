@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forecast.core.answer_filters import preferred_filter
 from forecast.core.errors import InputError
 from forecast.core.user_files import check_user_file
 from forecast.importers.lmeval_identity import ModelIdentity, identify
 from forecast.importers.lmeval_json import parse_json, whole
 from forecast.importers.observation_cells import shown
 from forecast.importers.observation_columns import METRIC_COLUMNS, NumberColumn, is_blank
-
-_PREFERRED_FILTERS = ("none", "flexible-extract", "strict-match")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +208,7 @@ def _is_metric(metric: str) -> bool:
 
 
 def _by_metric(path: Path, task: str, stated: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
-    """Undo `metric,filter`: of several filters the first of `_PREFERRED_FILTERS` counts, or else the first by name.
+    """Undo `metric,filter`: of several filters the preferred one counts, or else the first by name.
 
     Also return, for each metric that has no number or more than one, what is not used of it.
     """
@@ -228,7 +227,7 @@ def _by_metric(path: Path, task: str, stated: Mapping[str, Any]) -> tuple[dict[s
             unused[metric] = f"it is {shown(str(value))}"
     chosen = {}
     for metric, by_filter in found.items():
-        preferred = next((name for name in _PREFERRED_FILTERS if name in by_filter), min(by_filter))
+        preferred = preferred_filter(sorted(by_filter))
         chosen[metric] = by_filter[preferred]
         others = sorted(name for name, value in by_filter.items() if value != by_filter[preferred])
         if others and _is_metric(metric):

@@ -81,6 +81,8 @@ def forecast_json(forecast: Forecast, *, thresholds: Sequence[float] = ()) -> di
         "metric": forecast.accuracy.metric,
         "num_fewshot": forecast.num_fewshot,
         "chance": forecast.chance,
+        "references": list(forecast.references),
+        "without_references": None if forecast.without_references is None else interval(forecast.without_references),
         "verdict": forecast.verdict.value,
         "reasons": list(forecast.reasons),
         "backtest": {

@@ -13,6 +13,7 @@ from lm_eval.api.registry import get_model
 
 from forecast.core.errors import CheckpointError, UsageError
 from forecast.core.nearest import did_you_mean
+from forecast.scoring.decoding import Decoding
 from forecast.scoring.requests import TextRequest
 
 PREFIX = "lm-eval:"
@@ -123,6 +124,39 @@ def score_through(backend: Any, requests: Sequence[TextRequest], *, asked: str) 
                     expected="a causal language model that this backend can ask for likelihoods",
                 ) from error
         yield [_checked(backend, part[i], start + i, answer) for i, answer in enumerate(answers) if answer is not None]
+
+
+def write_through(backend: Any, requests: Sequence[tuple[str, Decoding]], *, asked: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the answers to some prompts at a time, with the position of the first; `asked` names backend and model in errors.
+
+    Raises:
+        CheckpointError: the backend fails.
+    """
+    for start in range(0, len(requests), _REQUESTS_PER_CALL):
+        part = requests[start : start + _REQUESTS_PER_CALL]
+        made = [
+            Instance(request_type="generate_until", doc={}, arguments=(text, _kwargs(kind)), idx=0, metadata=("", i, 1))
+            for i, (text, kind) in enumerate(part)
+        ]
+        try:
+            yield start, [str(answer) for answer in backend.generate_until(made)]
+        except Exception as error:  # Foreign code, as above.
+            raise CheckpointError(
+                f"{asked} failed on 'generate_until': {type(error).__name__}: {' '.join(str(error).split())[:300]}",
+                expected="a model that this backend can let write answers",
+            ) from error
+
+
+def _kwargs(decoding: Decoding) -> dict[str, Any]:
+    drawn = {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": decoding.top_k}
+    settings = {name: value for name, value in drawn.items() if value} if decoding.is_drawn else {"do_sample": False}
+    return {"until": list(decoding.until), "max_gen_toks": decoding.max_new_tokens, **settings, **dict(decoding.other)}
+
+
+def count_tokens(backend: Any, text: str) -> int:
+    """Tokens of an answer by the backend's tokenizer, 0 where it does not say."""
+    encode = getattr(backend, "tok_encode", None)
+    return 0 if encode is None else len(encode(text))
 
 
 def _arguments(request: TextRequest) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ class PackedModel:
         self._trunk = model.base_model
         self._config = model.config.get_text_config(decoder=True)
         head = model.get_output_embeddings()
-        if reason := _why_unsupported(model, self._trunk, head, self._config):
+        if reason := why_unsupported(model, self._trunk, head, self._config):
             raise UnsupportedAttentionError(reason)
         self._head = ScoredHead(head, self._config)
         self._products = replaceable(self._trunk)
@@ -73,7 +73,7 @@ class PackedModel:
         self._carried = {}
 
 
-def _why_unsupported(model: Any, trunk: Any, head: Any, config: Any) -> str:
+def why_unsupported(model: Any, trunk: Any, head: Any, config: Any) -> str:
     """Say why an architecture cannot be packed; empty when it can."""
     name = type(model).__name__
     if not getattr(model, "_supports_attention_backend", False):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from forecast.core.failures import say_failure
 from forecast.core.hashing import content_hash
 from forecast.core.records import ItemRecord, TaskRecord, make_item, task_label
 from forecast.scoring.chat_templates import ChatPrompt
-from forecast.scoring.requests import RenderedTask, TextRequest
+from forecast.scoring.requests import GenerationRequest, RenderedTask, TextRequest
 
 LM_EVAL_FEWSHOT_SEED = 1234
 """lm-eval's default `fewshot_random_seed` (lm_eval/evaluator.py, simple_evaluate)."""
@@ -35,9 +35,12 @@ def render_task(
     fewshot_seed: int = LM_EVAL_FEWSHOT_SEED,
     skip_empty: bool = False,
     chat: ChatPrompt | None = None,
+    is_trusted: bool = True,
     on_notice: Callable[[str], None] = lambda _: None,
 ) -> RenderedTask:
     """Return the task's items and requests, in lm-eval's order and with its few-shot draws.
+
+    Answers are judged later by the task itself; `is_trusted` says whether its templates may then run outside of the sandbox.
 
     Raises:
         UsageError: the task cannot be asked with that many examples, or is not text.
@@ -51,10 +54,12 @@ def render_task(
     chat = _settle_chat(task, label, output_type, chat)
     items: list[ItemRecord] = []
     requests: list[TextRequest] = []
+    generations: list[GenerationRequest] = []
+    docs: dict[int, Any] = {}
     with _lm_eval_random_state():
         for item_idx, doc in task.doc_iterator(rank=0, limit=limit, world_size=1):
             try:
-                item, asked = _render_item(task, output_type, item_idx, doc, shots, chat)
+                item, asked, generated = _render_item(task, output_type, item_idx, doc, shots, chat)
             except InputError as error:
                 raise InputError(
                     f"{label}, item {item_idx}: {error.found}", expected=error.expected, remedy=error.remedy
@@ -69,11 +74,32 @@ def render_task(
                 continue
             items.append(item)
             requests.extend(asked)
+            if generated is not None:
+                generations.append(generated)
+                docs[item_idx] = doc
     if not items:
         raise InputError(f"task '{name}' has no items", expected="at least one")
     if output_type == "multiple_choice":
         _check_number_of_choices(items, name, on_notice)
-    return _rendered(task, name, shots, fewshot_seed, output_type, limit, items, requests, chat)
+    rendered = _rendered(task, name, shots, fewshot_seed, output_type, limit, items, requests, chat)
+    return _with_answers(rendered, task, docs, generations, is_trusted=is_trusted)
+
+
+def _with_answers(
+    rendered: RenderedTask,
+    task: Any,
+    docs: Mapping[int, Any],
+    generations: Sequence[GenerationRequest],
+    *,
+    is_trusted: bool,
+) -> RenderedTask:
+    """Add the answers to write, and who judges them."""
+    if not generations:
+        return rendered
+    from forecast.scoring.answer_judge import LmEvalJudge  # It imports lm-eval, which takes a second.
+
+    judge = LmEvalJudge(task, rendered.record.label, docs, is_trusted=is_trusted)
+    return replace(rendered, generations=tuple(generations), judge=judge)
 
 
 def _rendered(
@@ -175,18 +201,19 @@ def _context_parameters(task: Any) -> Mapping[str, Any]:
 
 def _render_item(
     task: Any, output_type: str, item_idx: int, doc: Any, shots: int, chat: ChatPrompt | None
-) -> tuple[ItemRecord, list[TextRequest]]:
+) -> tuple[ItemRecord, list[TextRequest], GenerationRequest | None]:
     around = chat.arguments if chat else {}
     context = task.fewshot_context(doc, num_fewshot=shots, **_prefix_argument(task, doc), **around)
     if output_type == "multiple_choice":
-        return _multiple_choice(task, item_idx, doc, context, _delimiter(task, chat))
+        return *_multiple_choice(task, item_idx, doc, context, _delimiter(task, chat)), None
     if output_type == "loglikelihood_rolling":
         text = _rolling_text(task, doc, context)
         request = TextRequest(item_idx=item_idx, choice_idx=0, context="", continuation=text, rolling=True)
-        return make_item(item_idx, prompt="", choices=(text,), scored=(text,), golds=(0,)), [request]
+        return make_item(item_idx, prompt="", choices=(text,), scored=(text,), golds=(0,)), [request], None
     if output_type == "loglikelihood":
-        return _plain_loglikelihood(task, item_idx, doc, context, chat)
-    return _gold_of_generation(task, item_idx, doc, context, _delimiter(task, chat))
+        return *_plain_loglikelihood(task, item_idx, doc, context, chat), None
+    gold = _gold_of_generation(task, item_idx, doc, context, _delimiter(task, chat))
+    return *gold, _generation(task, item_idx, doc, context)
 
 
 def _delimiter(task: Any, chat: ChatPrompt | None) -> str:
@@ -262,14 +289,31 @@ def _plain_loglikelihood(
 def _gold_of_generation(
     task: Any, item_idx: int, doc: Any, context: Any, delimiter: str
 ) -> tuple[ItemRecord, list[TextRequest]]:
-    """A generation task contributes the likelihood of its gold answer, joined to the prompt as its examples are."""
-    gold = task.doc_to_target(doc)
+    """A generation task contributes the likelihood of its gold answer, joined to the prompt as its examples are.
+
+    Of several acceptable answers the first counts. A task that judges answers by rule (IFEval) has none.
+    """
+    gold = None if isinstance(task.config.doc_to_target, int) else task.doc_to_target(doc)
     if task.config.doc_to_choice is not None and isinstance(gold, int):
         gold = task.doc_to_choice(doc)[gold]
-    text = str(gold[0] if isinstance(gold, list | tuple) else gold)
+    first = gold[0] if isinstance(gold, list | tuple) and gold else gold
+    text = "" if first is None or first == [] else str(first)
+    if not text.strip():
+        return make_item(item_idx, str(context), (), (), (0,)), []
     delimiter = "" if text[:1].isspace() else delimiter
     request = TextRequest(item_idx=item_idx, choice_idx=0, context=str(context), continuation=f"{delimiter}{text}")
     return make_item(item_idx, str(context), (text.lstrip(),), (text.lstrip(),), (0,)), [request]
+
+
+def _generation(task: Any, item_idx: int, doc: Any, context: Any) -> GenerationRequest | None:
+    """What lm-eval would send to `generate_until`; None for tasks in Python that ask for several things of an item."""
+    repeats = int(task.config.repeats or 1)
+    made = task.construct_requests(doc=doc, ctx=context, metadata=(None, item_idx, repeats))
+    instances = made if isinstance(made, list) else [made]
+    if len(instances) != 1 or instances[0].request_type != "generate_until":
+        return None
+    prompt, kwargs = instances[0].args[:2]
+    return GenerationRequest(item_idx=item_idx, context=str(prompt), kwargs=kwargs, repeats=repeats)
 
 
 def _definition(task: Any) -> Any:
@@ -306,5 +350,7 @@ def _task_id(
     for request in requests:
         digest.update(repr((request.item_idx, request.context, request.continuation)).encode("utf-8", errors="surrogatepass"))
     for item in items:
-        digest.update(repr((item.item_idx, item.choices, item.gold, item.golds)).encode("utf-8", errors="surrogatepass"))
+        # An item without a gold answer has no request whose prompt is part of the hash.
+        asked = (item.item_idx, item.choices, item.gold, item.golds) if item.choices else (item.item_idx, item.prompt)
+        digest.update(repr(asked).encode("utf-8", errors="surrogatepass"))
     return content_hash([name, definition, shots, seed, output_type, digest.hexdigest()])

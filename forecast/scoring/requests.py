@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,54 @@ class TextRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """One answer to generate, as text: what lm-eval would send to `generate_until`."""
+
+    item_idx: int
+    context: str
+    kwargs: Mapping[str, Any]
+    """The task's `generation_kwargs`, as they stand."""
+    repeats: int = 1
+    """Answers that the task itself asks for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedAnswer:
+    """What a task's own filters and metrics made of one answer; the fields are those of `GeneratedAnswer`."""
+
+    extracted: Mapping[str, str]
+    values: Mapping[str, float]
+    correct: bool | None
+
+
+class AnswerJudge(Protocol):
+    """Knows a task's filters and metrics."""
+
+    def probe(self, item_idx: int, text: str) -> None:
+        """Judge one text before anything is computed.
+
+        Raises:
+            UsageError: a metric needs a package that is not installed.
+        """
+
+    def judge(self, item_idx: int, texts: Sequence[str]) -> Sequence[JudgedAnswer]:
+        """Judge all answers to one item; the first one carries the numbers that lm-eval gives for all of them together.
+
+        Raises:
+            InputError: a filter or a metric fails on an answer; task and item are named.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
 class RenderedTask:
     """A task whose prompts are written out: the record to keep, and the requests in item and choice order."""
 
     record: TaskRecord
     requests: Sequence[TextRequest]
+    generations: Sequence[GenerationRequest] = ()
+    """One an item, in item order; empty where answers are not generated."""
+    judge: AnswerJudge | None = None
+    """What judges them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,10 @@ class ScoredHead:
             scores[rows], greedy[rows] = self._score_tile(tile_SxE, row_scored[rows] - start, row_target[rows])
         return scores.cpu(), greedy.cpu()
 
+    def logits(self, hidden_BxE: torch.Tensor) -> torch.Tensor:
+        """(B, V) logits over the whole vocabulary, in at least float32."""
+        return self._logits(hidden_BxE.to(self.weight.device), 0, self.weight.shape[0])
+
     def _score_tile(
         self, hidden_SxE: torch.Tensor, local: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,7 +19,7 @@ from forecast.core.hashing import content_hash, file_hash
 from forecast.core.records import TaskRecord
 from forecast.core.user_cache import read_cached, write_cached
 from forecast.scoring.data_mirror import LOCAL_READERS, find_splits, is_mirrored
-from forecast.scoring.requests import RenderedTask
+from forecast.scoring.requests import AnswerJudge, JudgedAnswer, RenderedTask
 from forecast.scoring.task_expansion import TaskDefinition
 from forecast.scoring.task_index import lm_eval_state
 from forecast.scoring.task_trust import holds_foreign_function
@@ -65,6 +65,7 @@ class TaskOutline:
     """The fields of its record but for the items."""
     n_items: int
     n_requests: int
+    n_generations: int
     notices: tuple[str, ...]
     """The notices given when it was rendered."""
 
@@ -88,7 +89,29 @@ class TaskOutline:
         return RenderedTask(
             record=TaskRecord(**self.record, items=LateSequence(self.n_items, lambda: checked().record.items)),
             requests=LateSequence(self.n_requests, lambda: checked().requests),
+            generations=LateSequence(self.n_generations, lambda: checked().generations),
+            judge=_LateJudge(checked) if self.n_generations else None,
         )
+
+
+class _LateJudge:
+    """The judge of a task that is rendered when the first answer is judged."""
+
+    def __init__(self, render: Callable[[], RenderedTask]) -> None:
+        self._render = render
+
+    def _own(self) -> AnswerJudge:
+        judge = self._render().judge
+        assert judge is not None
+        return judge
+
+    def probe(self, item_idx: int, text: str) -> None:
+        """Judge one text before anything is computed."""
+        self._own().probe(item_idx, text)
+
+    def judge(self, item_idx: int, texts: Sequence[str]) -> Sequence[JudgedAnswer]:
+        """Judge all answers to one item."""
+        return self._own().judge(item_idx, texts)
 
 
 class TaskMemory:
@@ -120,6 +143,7 @@ class TaskMemory:
                 "record": record,
                 "n_items": len(task.record.items),
                 "n_requests": len(task.requests),
+                "n_generations": len(task.generations),
                 "notices": list(notices),
             }
             before = kept.pop(key, None)

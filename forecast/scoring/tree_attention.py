@@ -6,7 +6,7 @@ causal, dense and small masked products joined by their log-sum-exp; elsewhere F
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AttentionInterface
 
+from forecast.scoring.attention_products import Product, additive, equally_wide, product_for
 from forecast.scoring.tree_batches import Batch
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 IMPLEMENTATION = "forecast_tree"
-_MASKED = -1e9
-"""Added to a score that must not count; finite, so that a fully masked row stays a number and gets weight exp(-1e9) = 0."""
-
-Product = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
 
 class UnsupportedAttentionError(Exception):
@@ -101,7 +98,7 @@ class TreeState:
             if window is not None:
                 distance = self._depth[query_BxQ + self.batch.carried][:, :, None] - self._depth[key_BxK][:, None, :]
                 allowed_BxQxK = allowed_BxQxK & (distance < window)
-            self._masks[name] = _additive(allowed_BxQxK, dtype)[:, None]
+            self._masks[name] = additive(allowed_BxQxK, dtype)[:, None]
         mask_Bx1xQxK = self._masks[name]
         assert mask_Bx1xQxK is not None
         return mask_Bx1xQxK
@@ -117,7 +114,7 @@ class TreeState:
                 query = self._depth[product.query_start + carried : product.query_stop + carried]
                 key = self._depth[product.key_start : product.query_stop + carried]
                 allowed_QxK = allowed_QxK & (query[:, None] - key[None, :] < window)
-            self._masks[name] = _additive(allowed_QxK, dtype)[None, None]
+            self._masks[name] = additive(allowed_QxK, dtype)[None, None]
         mask_1x1xQxK = self._masks[name]
         assert mask_1x1xQxK is not None
         return mask_1x1xQxK
@@ -141,13 +138,8 @@ class TreeState:
             hidden = (distance >= window) | (distance < 0)
             # A causal product with a mask loses the kernel's own causality, so the mask must always be given there.
             needed = kind == "causal" or bool(hidden.any())
-            self._masks[name] = _additive(~hidden, dtype)[None, None] if needed else None
+            self._masks[name] = additive(~hidden, dtype)[None, None] if needed else None
         return self._masks[name]
-
-
-def _additive(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Zero where a query may look, `_MASKED` elsewhere; of the same shape."""
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, _MASKED)
 
 
 _active: ContextVar[TreeState | None] = ContextVar("forecast_tree_state", default=None)
@@ -180,26 +172,22 @@ def tree_attention(
     if state is None or attention_mask is not None or asked or query.shape[0] != 1 or query.shape[2] != key.shape[2]:
         raise UnsupportedAttentionError(f"{type(module).__name__} with {asked or 'a mask or a batch of its own'}")
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    key, value = state.extend(_layer_index(module), key, value)
+    key, value = state.extend(layer_index(module), key, value)
     window = state.within(kwargs.get("sliding_window"))
     softcap = kwargs.get("softcap")
     size = value.shape[-1]
-    query, key, value = _equally_wide(query, key, value)
+    query, key, value = equally_wide(query, key, value)
     if query.device.type == "cpu":
         return _joined_products(state, query, key, value, scale, window, softcap)[None, ..., :size], None
     return _flex(state, query, key, value, scale, window, softcap).transpose(1, 2)[..., :size], None
 
 
-def _equally_wide(*tensors: torch.Tensor) -> list[torch.Tensor]:
-    """Zeros appended to the narrower heads: latent attention (DeepSeek) has values of another size than its keys."""
-    widest = max(tensor.shape[-1] for tensor in tensors)
-    return [
-        tensor if tensor.shape[-1] == widest else torch.nn.functional.pad(tensor, (0, widest - tensor.shape[-1]))
-        for tensor in tensors
-    ]
+def layer_index(module: torch.nn.Module) -> int:
+    """Return which layer an attention module belongs to.
 
-
-def _layer_index(module: torch.nn.Module) -> int:
+    Raises:
+        UnsupportedAttentionError: it does not say.
+    """
     index = getattr(module, "layer_idx", None)
     if not isinstance(index, int):
         raise UnsupportedAttentionError(f"{type(module).__name__} does not say which layer it is")
@@ -224,7 +212,7 @@ def _joined_products(
     if group > 1:
         # Grouped-query attention: the CPU kernel wants as many key heads as query heads.
         key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
-    product: Product = _flash if softcap is None else _softcapped(softcap)
+    product = product_for(query.device, softcap)
     carried = state.batch.carried
     out_TxHxD = torch.empty((n_tokens, heads, value.shape[-1]), dtype=query.dtype)
     out_TxHxD[len(state.batch.tokens) :] = 0.0  # appended positions
@@ -291,34 +279,6 @@ def _gather(tensor_1xHxTxD: torch.Tensor, index_BxN: torch.Tensor) -> torch.Tens
     """(B, H, N, D): entries of each block."""
     flat = tensor_1xHxTxD[0].index_select(1, index_BxN.reshape(-1))
     return flat.view(flat.shape[0], *index_BxN.shape, flat.shape[-1]).transpose(0, 1)
-
-
-def _flash(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float, causal: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Torch's fused CPU kernel, called by name because it alone also returns the log-sum-exp (B, H, Q)."""
-    part, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        query, key, value, 0.0, causal, attn_mask=mask, scale=scale
-    )
-    return part, weight
-
-
-def _softcapped(softcap: float) -> Product:
-    def product(
-        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float, causal: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = torch.tanh(query @ key.transpose(-1, -2) * (scale / softcap)).mul_(softcap)
-        # The mask and the sum of exponentials need float32's range.
-        scores = scores if scores.dtype == torch.float64 else scores.float()
-        if causal:
-            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu_(1)
-            scores.masked_fill_(hidden, _MASKED)
-        if mask is not None:
-            scores += mask
-        weight = scores.logsumexp(-1)
-        return scores.sub_(weight[..., None]).exp_().to(value.dtype) @ value, weight
-
-    return product
 
 
 def _flex(

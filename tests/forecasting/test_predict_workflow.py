@@ -12,7 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from forecast.api.backtest import draw_report, run_backtest
-from forecast.api.predict import predict, predict_ladder, read_targets
+from forecast.api.predict import predict, predict_ladder
+from forecast.api.target_tables import read_targets
 from forecast.cli.app import build_app
 from forecast.core.errors import ForecastError, InputError, NotForecastableError, UsageError
 from forecast.core.forecasts import Target

@@ -26,22 +26,28 @@ from forecast.cli.evaluation_options import (
     FamilyOption,
     FewshotSeedOption,
     FlopsOption,
+    GoldOnlyOption,
     IncludePathOption,
     LimitOption,
+    MaxGenTokensOption,
     ModelOption,
     MultiturnOption,
     NumFewshotOption,
     ParamsOption,
     QuantizeOption,
     RevisionsOption,
+    SamplesOption,
+    SamplingSeedOption,
     SizesOption,
     SkipEmptyOption,
     SubsetOption,
     SystemInstructionOption,
     TasksOption,
+    TemperatureOption,
     TextOption,
     TokenBudgetOption,
     TokensOption,
+    TopPOption,
     TrustRemoteCodeOption,
     TrustTaskCodeOption,
 )
@@ -102,6 +108,12 @@ class EvalOptions:
     system_instruction: SystemInstructionOption = ""
     fewshot_as_multiturn: MultiturnOption = None
     skip_empty: SkipEmptyOption = False
+    samples: SamplesOption = None
+    temperature: TemperatureOption = None
+    top_p: TopPOption = None
+    sampling_seed: SamplingSeedOption = 0
+    max_gen_tokens: MaxGenTokensOption = None
+    gold_only: GoldOnlyOption = False
     allow_unused_weights: AllowUnusedWeightsOption = False
     db: DbOption = DEFAULT_DB
     json_output: JsonOption = False
@@ -170,6 +182,12 @@ def _request(options: EvalOptions, checkpoints: list[CheckpointRequest], tasks: 
         system_instruction=options.system_instruction,
         fewshot_as_multiturn=options.fewshot_as_multiturn,
         skip_empty=options.skip_empty,
+        samples=options.samples,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        sampling_seed=options.sampling_seed,
+        max_gen_tokens=options.max_gen_tokens,
+        gold_only=options.gold_only,
         device_map=options.device_map,
         backend=options.backend,
         quantize=options.quantize,

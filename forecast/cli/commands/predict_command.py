@@ -53,6 +53,16 @@ class PredictOptions:
     recipe_shift: Annotated[
         float, typer.Option("--recipe-shift", help="What another recipe may move the target by, e.g. 0.02 for two points.")
     ] = 0.0
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            help="Other families to lend strength, comma-separated, or all, or none; if not said, where own runs are too few.",
+        ),
+    ] = None
+    reference_table: Annotated[
+        Path | None, typer.Option("--reference-table", help="CSV or Parquet table with more families for --reference.")
+    ] = None
     emergence: Annotated[bool, typer.Option("--emergence", help="Say at which compute accuracy leaves chance.")] = False
     threshold: Annotated[
         list[float] | None,
@@ -74,8 +84,9 @@ def register(app: typer.Typer) -> None:
 
 def predict(options: PredictOptions) -> None:
     """Forecast benchmark accuracy of larger models, with an interval and a verdict."""
-    from forecast.api.predict import check_saving, read_targets, save_predictions
+    from forecast.api.predict import check_saving, save_predictions
     from forecast.api.predict import predict as run
+    from forecast.api.target_tables import read_targets
     from forecast.api.verbs import emergence_of
     from forecast.cli.console import open_progress, stderr_console
     from forecast.core.forecasts import Target, check_threshold
@@ -104,6 +115,8 @@ def predict(options: PredictOptions) -> None:
         chance=options.chance,
         fit_max_flops=options.fit_max_flops,
         recipe_shift=options.recipe_shift,
+        reference=split_names(options.reference, "--reference"),
+        reference_table=options.reference_table,
         progress=open_progress(quiet=options.quiet or options.json),
         on_failure=failed.__setitem__,
     )

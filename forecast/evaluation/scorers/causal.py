@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from forecast.core.records import RunCounters
 from forecast.evaluation.records import ScoringSettings
-from forecast.evaluation.scorers.scorer import Asked, Scored, Scoring
+from forecast.evaluation.scorers.scorer import Asked, AskedAnswers, Scored, Scoring, Written, WrittenText
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
 from forecast.scoring.engine import ScoringOptions, score_plan
 from forecast.scoring.flops import forward_cost, matmul_rate
+from forecast.scoring.generation import plan_prompts, write_answers
 from forecast.scoring.plan import ScoringPlan, make_plan
 from forecast.scoring.requests import TextRequest
 from forecast.scoring.tokenization import Encoder
@@ -115,6 +116,37 @@ class CausalScorer:
                 flops=done.flops,
                 token_loglikelihood=done.token_loglikelihood,
                 part_tokens=n_targets[done.request],
+            )
+
+    def write(self, asked: AskedAnswers) -> Iterator[Written]:
+        """Write answers side by side in fixed blocks.
+
+        Raises:
+            InputError: a prompt leaves no room for its answer.
+            CheckpointError: a logit is NaN or infinite.
+        """
+        prompts = plan_prompts(self._checkpoint, asked.requests, asked.decodings)
+        cut = sum(prompt.n_truncated > 0 for prompt in prompts)
+        if cut:
+            asked.notice(f"{cut:,} of {len(prompts):,} prompts are cut on the left: their answers need room in the window")
+        for part in write_answers(
+            self._checkpoint,
+            prompts,
+            wanted=frozenset(np.flatnonzero(asked.wanted).tolist()),
+            seed=asked.seed,
+            positions=self._settings.token_budget,
+            alone=self._settings.deterministic,
+            on_notice=asked.notice,
+            name_item=asked.name,
+        ):
+            yield Written(
+                answers=[
+                    (one.prompt, one.sample, WrittenText(text=one.text, n_tokens=one.n_tokens, stopped=one.stopped))
+                    for one in part.answers
+                ],
+                tokens_computed=part.tokens_computed,
+                tokens_padded=part.tokens_padded,
+                flops=part.flops,
             )
 
     def summarise(self, totals: RunCounters) -> str:

@@ -10,8 +10,17 @@ import numpy as np
 
 from forecast.core.records import RunCounters
 from forecast.evaluation.records import ScoringSettings
-from forecast.evaluation.scorers.scorer import Asked, Scored, Scorer, Scoring, Subject
-from forecast.scoring.lm_eval_backend import BackendSpec, open_backend, score_through
+from forecast.evaluation.scorers.scorer import (
+    Asked,
+    AskedAnswers,
+    Scored,
+    Scorer,
+    Scoring,
+    Subject,
+    Written,
+    WrittenText,
+)
+from forecast.scoring.lm_eval_backend import BackendSpec, count_tokens, open_backend, score_through, write_through
 
 
 class LmEvalScorer:
@@ -51,6 +60,25 @@ class LmEvalScorer:
                 is_greedy=np.array([answer.is_greedy for answer in answers], dtype=np.bool_),
                 n_tokens=np.array([answer.n_tokens for answer in answers], dtype=np.int64),
                 advance=len(answers),
+            )
+
+    def write(self, asked: AskedAnswers) -> Iterator[Written]:
+        """Have the backend generate; a draw is one more request, by its own random numbers.
+
+        Raises:
+            CheckpointError: the backend fails.
+        """
+        wanted = np.flatnonzero(asked.wanted).tolist()
+        queue = [(index, sample) for index in wanted for sample in range(asked.decodings[index].samples)]
+        chosen = [(asked.requests[index].context, asked.decodings[index]) for index, _ in queue]
+        name = f"backend '{asked.backend}' with {asked.checkpoint}"
+        for place, texts in write_through(self._backend, chosen, asked=name):
+            yield Written(
+                answers=[
+                    # How it ended the backend does not say.
+                    (*queue[place + i], WrittenText(text=text, n_tokens=count_tokens(self._backend, text), stopped=True))
+                    for i, text in enumerate(texts)
+                ]
             )
 
     def summarise(self, totals: RunCounters) -> str:

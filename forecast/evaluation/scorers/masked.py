@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from forecast.core.errors import CheckpointError
 from forecast.core.records import RunCounters
 from forecast.evaluation.records import ScoringSettings
-from forecast.evaluation.scorers.scorer import Asked, Scored, Scoring
+from forecast.evaluation.scorers.scorer import Asked, AskedAnswers, Scored, Scoring, Written
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
 from forecast.scoring.engine import ScoringOptions
 from forecast.scoring.masked_forward import score_masked
@@ -84,6 +85,14 @@ class MaskedScorer:
                 flops=done.flops,
                 flops_bound=done.flops_bound,
             )
+
+    def write(self, asked: AskedAnswers) -> Iterator[Written]:
+        """Refuse: a masked model fills gaps and writes no answers.
+
+        Raises:
+            CheckpointError: always.
+        """
+        raise CheckpointError(f"{asked.checkpoint} is a masked model and writes no answers", remedy="pass `gold_only=`")
 
     def summarise(self, totals: RunCounters) -> str:
         """Say nothing: inputs share nothing but what is counted already."""

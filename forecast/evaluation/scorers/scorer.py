@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.core.records import RunCounters
-from forecast.scoring.requests import TextRequest
+from forecast.scoring.decoding import Decoding
+from forecast.scoring.requests import GenerationRequest, TextRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +79,46 @@ class Scoring:
     """Least FLOPs of what is wanted; 0 where `Scored.flops_bound` will say."""
 
 
-class Scorer(Protocol):
-    """One opened checkpoint that can be asked for loglikelihoods.
+@dataclass(frozen=True, kw_only=True)
+class AskedAnswers:
+    """The answers to write of some runs that are planned together: those of finished items, too, as for `Asked`."""
 
-    A scorer of another kind of answer (generated text) brings a result record and a collector of its own beside these.
-    """
+    requests: Sequence[GenerationRequest]
+    decodings: Sequence[Decoding]
+    """How each is decoded."""
+    wanted: NDArray[np.bool_]
+    seed: int
+    """Of drawn answers."""
+    backend: str
+    checkpoint: str
+    name: Callable[[int], str]
+    """Task and item of a request, for errors."""
+    notice: Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenText:
+    """One answer as it was written."""
+
+    text: str
+    n_tokens: int
+    stopped: bool
+    """Whether a stop string or the end of text came; False where the token limit did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Some answers, and what writing them took since the last ones."""
+
+    answers: Sequence[tuple[int, int, WrittenText]]
+    """Position of the request, number of the draw, and the answer."""
+    tokens_computed: int = 0
+    tokens_padded: int = 0
+    flops: float = 0.0
+
+
+class Scorer(Protocol):
+    """One opened checkpoint that can be asked for loglikelihoods and for answers."""
 
     together: bool
     """Whether the texts of several runs share forward passes; else every run is scored by itself."""
@@ -92,6 +128,13 @@ class Scorer(Protocol):
 
         Raises:
             ForecastError: a text cannot be asked; while results are taken also: a forward pass failed or is not finite.
+        """
+
+    def write(self, asked: AskedAnswers) -> Iterator[Written]:
+        """Write answers; nothing is computed before they are taken.
+
+        Raises:
+            ForecastError: a prompt cannot be asked, a forward pass failed, or the model cannot write.
         """
 
     def summarise(self, totals: RunCounters) -> str:
