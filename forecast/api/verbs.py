@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forecast.core.errors import UsageError
 from forecast.core.names import read_names
 
 if TYPE_CHECKING:
     from forecast.api.backtest import BacktestReport
     from forecast.api.compare import Comparison
+    from forecast.api.example_gain import ExampleGain
     from forecast.api.fit import FitReport
     from forecast.api.optimal import OptimalReport
     from forecast.api.plan import Plan
@@ -79,7 +81,6 @@ def emergence(
         UsageError: an unknown name, or a margin or level out of range.
         NotForecastableError: chance is unknown, or there are too few runs.
     """
-    from forecast.core.errors import UsageError
     from forecast.forecasting.emergence import find_emergence
     from forecast.laws.bootstrap import check_level
     from forecast.observations.ladders import Wanted, load_ladders
@@ -317,9 +318,13 @@ def plan(
 
 def compare(
     source: Source,
-    family_a: str,
-    family_b: str,
+    family_a: str | None = None,
+    family_b: str | None = None,
     *,
+    family: str | None = None,
+    shots: Sequence[int] | None = None,
+    tasks: str | Sequence[str] | None = None,
+    margin: float = 0.0,
     task: str | None = None,
     where: Mapping[str, str] | None = None,
     metric: str | None = None,
@@ -330,13 +335,17 @@ def compare(
     replicates: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Comparison:
-    """Return how many times the compute of family A family B needs to equal it.
+) -> Comparison | ExampleGain:
+    """Return how many times the compute of family A family B needs to equal it; or what examples or reasoning gain one family.
 
     Args:
         source: results file or table.
         family_a: family whose level is to be equalled.
         family_b: family that has to equal it.
+        family: with `shots` or `tasks`, the family; may be None when the source holds one only.
+        shots: two numbers of examples on `task`: what the second gains over the first, against compute.
+        tasks: two tasks instead, such as `["gsm8k", "gsm8k_cot"]`.
+        margin: least gain that counts, in the metric's own unit.
         task: benchmark or text set; may be None when both have one only.
         where: column -> value that rows of a table must have.
         metric: to compare on; None takes a loss if there is one.
@@ -352,6 +361,28 @@ def compare(
         UsageError: the same family twice, an unknown name.
         FitError: no common range, or too few scales.
     """
+    if shots is not None or tasks is not None:
+        from forecast.api.example_gain import compare_examples
+
+        if family_a is not None or where or at is not None:
+            raise UsageError("A, `where=` or `at=` with `shots=` or `tasks=`", expected="`family=` and two ways of asking")
+        return compare_examples(
+            Path(source),
+            family,
+            task=task,
+            shots=shots,
+            tasks=read_names("tasks", tasks),
+            num_fewshot=num_fewshot,
+            metric=metric,
+            margin=margin,
+            all_checkpoints=all_checkpoints,
+            level=level,
+            replicates=replicates,
+            seed=seed,
+            notice=_shown(progress).notice,
+        )
+    if family_a is None or family_b is None or family is not None:
+        raise UsageError("not two families", expected="families A and B; or `family=` with `shots=` or `tasks=`")
     from forecast.api.compare import compare_drawn
 
     found, _ = compare_drawn(

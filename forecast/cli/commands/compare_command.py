@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from forecast.cli.example_comparison import show_gain
 from forecast.cli.item_comparison import compare_by_items, refuse_with_items
 from forecast.cli.option_groups import as_command
-from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption
+from forecast.cli.options import DEFAULT_DB, DbOption, JsonOption, QuietOption, SeedOption, check_shots, read_shots, split_names
 from forecast.cli.outputs import check_figure
 from forecast.core.errors import UsageError
 
@@ -26,6 +27,13 @@ class CompareOptions:
     items: Annotated[
         bool, typer.Option("--items", help="Compare models (MODEL or MODEL@REVISION) on the items that they both answered.")
     ] = False
+    shots: Annotated[
+        str | None,
+        typer.Option("--shots", callback=check_shots, metavar="J,K", help="What K examples gain over J on --task of --family."),
+    ] = None
+    tasks: Annotated[str | None, typer.Option("--tasks", help="A,B: what B gains over A (e.g. reasoning) for --family.")] = None
+    family: Annotated[str | None, typer.Option("--family", "-f", help="With --shots or --tasks: the family.")] = None
+    margin: Annotated[float, typer.Option("--margin", help="With --shots or --tasks: the least gain that counts.")] = 0.0
     table: Annotated[
         Path | None, typer.Option("--table", "--csv", help="Read a CSV, CSV.gz or Parquet table instead of --db.")
     ] = None
@@ -57,6 +65,8 @@ def compare(options: CompareOptions) -> None:
 
     With --items: whether one model is better than another on the same items: paired difference with its standard error, an
     exact test adjusted for the number of comparisons, and the smallest difference that could have been seen.
+
+    With --shots J,K or --tasks A,B: what examples or reasoning gain over compute, and from where.
     """
     from forecast.api.compare import compare_drawn, draw_families
     from forecast.api.verbs import selection_of
@@ -64,6 +74,11 @@ def compare(options: CompareOptions) -> None:
     from forecast.cli.console import open_progress, print_json, stderr_console
 
     given = options.names or []
+    if options.shots is not None or options.tasks is not None:
+        _compare_ways(options)
+        return
+    if options.family is not None or options.margin:
+        raise UsageError("--family or --margin without --shots or --tasks", expected="two families, A and B")
     if options.items:
         refuse_with_items(
             table=options.table, where=options.where, at=options.at, all_checkpoints=options.all_checkpoints, plot=options.plot
@@ -110,6 +125,33 @@ def compare(options: CompareOptions) -> None:
         print_json(found)
     else:
         _print(found)
+
+
+def _compare_ways(options: CompareOptions) -> None:
+    from forecast.api.example_gain import compare_examples
+    from forecast.cli.console import open_progress
+
+    for name, value in (("A B", options.names), ("--items", options.items), ("--where", options.where), ("--at", options.at)):
+        if value:
+            raise UsageError(f"{name} with --shots or --tasks", expected="--family NAME and the two ways of asking it")
+    progress = open_progress(quiet=options.quiet or options.json)
+    with progress.stage("comparing", None):
+        found = compare_examples(
+            options.table or options.db,
+            options.family,
+            task=options.task,
+            shots=read_shots(options.shots),
+            tasks=split_names(options.tasks, "--tasks", required=True),
+            num_fewshot=options.num_fewshot,
+            metric=options.metric,
+            margin=options.margin,
+            all_checkpoints=options.all_checkpoints,
+            level=options.level,
+            replicates=options.bootstrap,
+            seed=options.seed,
+            notice=progress.notice,
+        )
+    show_gain(found, options.plot, json=options.json, quiet=options.quiet)
 
 
 def _print(found: Comparison) -> None:
