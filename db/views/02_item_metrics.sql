@@ -142,6 +142,32 @@ FROM (
     FROM item_steps
 );
 
+-- What the answers that a model wrote to an item come to. One answer by the most probable tokens is a greedy one; several, or one
+-- at a temperature above 0, were drawn.
+CREATE OR REPLACE VIEW item_answers AS
+SELECT
+    run_key,
+    item_idx,
+    num_samples,
+    CASE WHEN NOT drawn THEN share END AS exact_match,
+    CASE WHEN drawn THEN share END AS pass_rate
+FROM (
+    SELECT
+        g.run_key,
+        g.item_idx,
+        count(*) AS num_samples,
+        avg(g.correct::INTEGER) AS share,
+        count(*) > 1 OR coalesce(any_value(r.temperature), 0.0) > 0.0 AS drawn
+    FROM generation_records AS g
+    JOIN (
+        SELECT
+            run_key,
+            TRY_CAST(json_extract_string(json_extract_string(metadata, '$.answers'), '$.temperature') AS DOUBLE) AS temperature
+        FROM run_records
+    ) AS r USING (run_key)
+    GROUP BY g.run_key, g.item_idx
+);
+
 CREATE OR REPLACE VIEW item_metrics AS
 SELECT
     r.run_id,
@@ -157,6 +183,37 @@ SELECT
     v.margin,
     v.correct,
     v.correct_norm,
-    v.correct_bytes
+    v.correct_bytes,
+    a.exact_match = 1.0 AS exact_match,
+    a.pass_rate,
+    -- The pass rate at temperature 1, known without drawing: of one right answer among perhaps many.
+    CASE WHEN v.output_type = 'generate_until' THEN exp(-v.nll_gold) END AS p_exact,
+    a.num_samples
 FROM item_values AS v
-JOIN run_records AS r USING (run_key);
+JOIN run_records AS r USING (run_key)
+LEFT JOIN item_answers AS a USING (run_key, item_idx);
+
+-- pass@k of every item with k answers or more: the probability that one of k answers is right, 1 - C(n - c, k) / C(n, k) with c of
+-- n right, unbiased (Chen 2021, arXiv 2107.03374, eq. 1), as the product of 1 - k / i over the wrong answers beyond which none is
+-- left. `SELECT avg(pass_at_k) FROM pass_at_k(run, 10)` is the task's, its standard error that of a mean over items.
+CREATE OR REPLACE MACRO pass_at_k(run, k) AS TABLE
+    SELECT
+        g.item_idx,
+        count(g.correct) AS num_samples,
+        sum(g.correct::INTEGER) AS num_right,
+        CASE WHEN count(g.correct) - sum(g.correct::INTEGER) < k THEN 1.0
+            -- Without a right answer the product has no factor.
+            ELSE 1.0 - coalesce(
+                list_product(
+                    list_transform(
+                        range((count(g.correct) - sum(g.correct::INTEGER) + 1)::BIGINT, (count(g.correct) + 1)::BIGINT),
+                        lambda i: 1.0 - k / i
+                    )
+                ),
+                1.0
+            )
+        END AS pass_at_k
+    FROM generations AS g
+    WHERE g.run_id = run
+    GROUP BY g.item_idx
+    HAVING count(g.correct) >= k;

@@ -49,6 +49,24 @@ FROM item_values
 WHERE output_type = 'loglikelihood_rolling'
 GROUP BY run_key;
 
+-- Runs with answers: the mean over items, its standard error, and how many draws an item has.
+CREATE OR REPLACE VIEW answer_sums AS
+SELECT
+    run_key,
+    max(num_samples) AS num_samples,
+    count(exact_match) AS n_exact, sum(exact_match) AS exact,
+    count(pass_rate) AS n_pass, exact_sum(pass_rate) AS pass, exact_sum(pass_rate * pass_rate) AS pass_sq
+FROM item_answers
+GROUP BY run_key;
+
+CREATE OR REPLACE VIEW gold_probabilities AS
+SELECT
+    v.run_key,
+    count(v.nll_gold) AS n_p, exact_sum(exp(-v.nll_gold)) AS p, exact_sum(exp(-2.0 * v.nll_gold)) AS p_sq
+FROM item_values AS v
+WHERE v.output_type = 'generate_until'
+GROUP BY v.run_key;
+
 CREATE OR REPLACE VIEW scores AS
 SELECT
     r.run_id,
@@ -94,6 +112,13 @@ SELECT
     sem_of(s.correct_norm::DOUBLE, s.correct_norm, s.n_items) AS acc_norm_sem,
     mean_of(s.correct_bytes, s.n_items) AS acc_bytes,
     sem_of(s.correct_bytes::DOUBLE, s.correct_bytes, s.n_items) AS acc_bytes_sem,
+    mean_of(a.exact, a.n_exact) AS exact_match,
+    sem_of(a.exact, a.exact, a.n_exact) AS exact_match_sem,
+    mean_of(a.pass, a.n_pass) AS pass_rate,
+    sem_of(a.pass, a.pass_sq, a.n_pass) AS pass_rate_sem,
+    mean_of(e.p, e.n_p) AS p_exact,
+    sem_of(e.p, e.p_sq, e.n_p) AS p_exact_sem,
+    a.num_samples,
     r.dtype,
     r.device,
     r.backend,
@@ -104,6 +129,8 @@ SELECT
     t.output_type
 FROM run_sums AS s
 LEFT JOIN rolling_sums AS x USING (run_key)
+LEFT JOIN answer_sums AS a USING (run_key)
+LEFT JOIN gold_probabilities AS e USING (run_key)
 JOIN run_records AS r USING (run_key)
 JOIN (SELECT *, output_type = 'loglikelihood_rolling' AS rolling FROM task_records) AS t USING (task_key)
 LEFT JOIN checkpoints AS c USING (checkpoint_id);

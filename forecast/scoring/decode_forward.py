@@ -11,6 +11,7 @@ import torch
 from forecast.core.errors import CheckpointError
 from forecast.scoring.answer_text import AnswerReader
 from forecast.scoring.checkpoint_loading import LoadedCheckpoint
+from forecast.scoring.cpu_products import fast_products, replaceable
 from forecast.scoring.decode_attention import IMPLEMENTATION, DecodeState, KeysValues, decoding
 from forecast.scoring.draws import RowDraws, drawn_tokens, greedy_tokens
 from forecast.scoring.generation_plan import Block, Prompt
@@ -65,6 +66,7 @@ class DecodeModel:
         if reason := why_unsupported(model, self._trunk, head, self._config):
             raise UnsupportedAttentionError(reason)
         self._head = ScoredHead(head, self._config)
+        self._products = replaceable(self._trunk)
         self._layers = int(self._config.num_hidden_layers)
         self._device = model.get_input_embeddings().weight.device
         self._params = checkpoint.params_non_embedding
@@ -167,7 +169,7 @@ class DecodeModel:
         before, state.calls = self._config._attn_implementation, 0
         self._config._attn_implementation = IMPLEMENTATION
         try:
-            with decoding(state):
+            with decoding(state), fast_products(self._products):
                 hidden: torch.Tensor = self._trunk(
                     input_ids=tokens.to(self._device), position_ids=positions.to(self._device), use_cache=False
                 ).last_hidden_state
@@ -180,7 +182,8 @@ class DecodeModel:
         return hidden
 
     def _check_finite(self, logits: torch.Tensor, rows: Sequence[Row]) -> None:
-        bad = (~torch.isfinite(logits).all(-1)).nonzero()[:, 0].tolist()
+        # A sum shows what looking at every logit would: it is finite only where all of them are.
+        bad = (~torch.isfinite(logits.sum(-1))).nonzero()[:, 0].tolist()
         for index in bad:
             if not rows[index].finished:
                 raise CheckpointError(

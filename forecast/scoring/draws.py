@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from forecast.scoring.decoding import Decoding
 
@@ -32,26 +31,32 @@ def greedy_tokens(logits_BxV: torch.Tensor) -> list[int]:
 def drawn_tokens(logits_BxV: torch.Tensor, decoding: Decoding, draws: Sequence[RowDraws]) -> list[int]:
     """Draw each row's token from softmax(logits / temperature), cut to the `top_k` likeliest and the `top_p` nucleus.
 
-    Probabilities are float64, and a token is where its number falls in their cumulative sum, most probable first.
+    Probabilities are float64, and a token is where the row's number falls in their cumulative sum: over the vocabulary as it
+    stands, or where tokens are cut from the most probable on.
     """
+    numbers = torch.tensor([row.next() for row in draws], dtype=torch.float64)[:, None]
     scaled = logits_BxV.double().cpu() / decoding.temperature
-    found = []
-    for row, numbers in zip(scaled, draws, strict=True):
-        ordered, tokens = torch.sort(row, descending=True, stable=True)
-        shares = torch.softmax(ordered, -1).numpy()
-        found.append(int(tokens[_place(_nucleus(shares, decoding), numbers.next())]))
-    return found
+    if decoding.top_k == 0 and decoding.top_p >= 1.0:
+        return _places((scaled - scaled.amax(-1, keepdim=True)).exp_(), numbers)
+    # Sorting a vocabulary takes longer than the forward pass of a small model: it is left to those who cut.
+    ordered, tokens = torch.sort(scaled, dim=-1, descending=True, stable=True)
+    places = _places(_cut(torch.softmax(ordered, -1), decoding), numbers)
+    return [int(row[place]) for row, place in zip(tokens, places, strict=True)]
 
 
-def _nucleus(shares: NDArray[np.float64], decoding: Decoding) -> NDArray[np.float64]:
-    """The leading shares that may be drawn: the smallest set that holds `top_p` of the mass."""
-    kept = shares[: decoding.top_k] if decoding.top_k else shares
+def _cut(shares_BxV: torch.Tensor, decoding: Decoding) -> torch.Tensor:
+    """Zero beyond the `top_k` leading shares, and beyond the smallest set of them that holds `top_p` of their mass."""
+    if decoding.top_k:
+        shares_BxV[:, decoding.top_k :] = 0.0
     if decoding.top_p < 1.0:
-        total = np.cumsum(kept) / kept.sum()
-        kept = kept[: int(np.searchsorted(total, decoding.top_p)) + 1]
-    return kept
+        before = shares_BxV.cumsum(-1) - shares_BxV
+        shares_BxV[before >= decoding.top_p * shares_BxV.sum(-1, keepdim=True)] = 0.0
+    return shares_BxV
 
 
-def _place(shares: NDArray[np.float64], number: float) -> int:
-    total = np.cumsum(shares)
-    return min(int(np.searchsorted(total, number * total[-1], side="right")), len(shares) - 1)
+def _places(shares_BxV: torch.Tensor, numbers_Bx1: torch.Tensor) -> list[int]:
+    total = shares_BxV.cumsum(-1)
+    found = torch.searchsorted(total, numbers_Bx1 * total[:, -1:], right=True)[:, 0].tolist()
+    size = shares_BxV.shape[-1]
+    # Rounding may put the largest numbers behind the last token that has a share.
+    return [place if place < size else int(row.nonzero()[-1]) for row, place in zip(shares_BxV, found, strict=True)]

@@ -100,7 +100,8 @@ def test_answers_and_numbers_are_lm_evals(
     }
     assert values == {(sample["doc_id"], sample["filter"]): sample["exact_match"] for sample in expected}
     [row] = stored(db, "SELECT * FROM scores")
-    assert all(answer["correct"] in (True, False) for answer in answers.values())
+    assert row["exact_match"] == pytest.approx(sum(answer["correct"] for answer in answers.values()) / 30)
+    assert (row["pass_rate"], row["num_samples"]) == (None, 1)
     assert row["nll_per_char"] is not None
     assert len(stored(db, "SELECT * FROM item_scores")) == 30
 
@@ -125,6 +126,13 @@ def test_draws_and_the_tasks_own_repeats(run: Run, checkpoints: list[Path], defi
     drawn = stored(db, "SELECT item_idx, list(sample_idx ORDER BY sample_idx) AS n FROM generations GROUP BY run_id, item_idx")
     assert sorted(len(row["n"]) for row in drawn) == [3] * 6 + [5] * 6
     assert all(row["n"] == list(range(len(row["n"]))) for row in drawn)
+    [row] = stored(db, "SELECT * FROM scores WHERE task = 'gen_plain'")
+    right = stored(
+        db, "SELECT avg(correct::INTEGER) AS share FROM generations JOIN runs USING (run_id) WHERE task = 'gen_plain'"
+    )
+    assert (row["pass_rate"], row["exact_match"], row["num_samples"]) == (pytest.approx(right[0]["share"]), None, 5)
+    p = stored(db, "SELECT avg(exp(-nll_gold)) AS p FROM item_metrics JOIN runs USING (run_id) WHERE task = 'gen_plain'")
+    assert row["p_exact"] == pytest.approx(p[0]["p"])
     filters = {row["filter"] for row in stored(db, "SELECT DISTINCT filter FROM generation_metrics")}
     assert {"maj@3", "first", "none"} <= filters
     again = tmp_path / "again.duckdb"

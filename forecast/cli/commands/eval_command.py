@@ -219,11 +219,10 @@ def _print_table(rows: Sequence[dict[str, object]]) -> None:
     if not rows:
         return
 
-    table = Table(
-        "model", "revision", "task", "shots", "items", "acc", "acc_norm", "nll_per_char", "tokens computed", "seconds"
-    )
+    columns = [name for name in _COLUMNS if name not in _OF_ANSWERS or any(row.get(name) is not None for row in rows)]
+    table = Table(*(_HEADINGS.get(name, name) for name in columns))
     for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in _COLUMNS))
+        table.add_row(*(_cell(row.get(name)) for name in columns))
     stdout_console().print(table)
 
 
@@ -235,10 +234,15 @@ _COLUMNS = (
     "n_items",
     "acc",
     "acc_norm",
+    "exact_match",
+    "pass_rate",
     "nll_per_char",
     "tokens_computed",
     "seconds",
 )
+_OF_ANSWERS = ("exact_match", "pass_rate")
+"""Shown where a task has generated answers."""
+_HEADINGS = {"num_fewshot": "shots", "n_items": "items", "tokens_computed": "tokens computed"}
 
 
 def _cell(value: object) -> str:
