@@ -18,8 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from pyarrow import parquet
 from torch.nn import functional
 
 from forecast.catalog.training import Architecture, MemberRecipe, Schedule, TrainingRecipe
@@ -225,6 +227,22 @@ def train_all(work: Path, sizes: list[int], worlds: list[int], replicates: int) 
                 print(f"w{index} d{size} r{replicate} {time.process_time() - started:.0f} s  {exact}", flush=True)
 
 
+def pack(work: Path, out: Path) -> None:
+    """Write everything that was trained to one file: a row for each member and skill, numbers of all items as bytes."""
+    rows = []
+    for path in sorted(work.glob("w*-r?.npz")):
+        with np.load(path) as kept:
+            about = json.loads(str(kept["about"]))
+            for skill in (name for name in kept.files if name != "about"):
+                nll, hit = kept[skill]
+                code = np.rint(np.log(np.maximum(nll, NLL_FLOOR) / NLL_FLOOR) / NLL_STEP).clip(0, 255).astype(np.uint8)
+                numbers = {"nll_code": code.tobytes(), "hits": np.packbits(hit > 0.5).tobytes()}
+                rows.append(about | {"skill": skill, "items": nll.shape[0], "positions": nll.shape[1]} | numbers)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.Table.from_pylist(rows), out, compression="zstd", compression_level=19)
+    print(f"{len(rows)} rows, {out.stat().st_size / 1e6:.2f} MB")
+
+
 def check() -> None:
     """Compare the arithmetic with transformers' own."""
     for size in (12, 24, 48):
@@ -239,14 +257,17 @@ def check() -> None:
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("verb", choices=["train", "check"])
+    parser.add_argument("verb", choices=["train", "pack", "check"])
     parser.add_argument("--work", type=Path, default=Path("/tmp/worlds"))
+    parser.add_argument("--out", type=Path, default=Path("tests/data/emergence/worlds.parquet"))
     parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
     parser.add_argument("--worlds", type=int, nargs="*", default=list(range(WORLDS)))
     parser.add_argument("--replicates", type=int, default=max(REPLICATED.values()), help="at most so many members of a size")
     options = parser.parse_args()
     if options.verb == "check":
         check()
+    elif options.verb == "pack":
+        pack(options.work, options.out)
     else:
         train_all(options.work, options.sizes, options.worlds, options.replicates)
 
