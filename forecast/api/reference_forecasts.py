@@ -115,27 +115,51 @@ def ask_references(
         )
     others = (ladder_runs(window.ladder, "own") for window in windows_beside(question, fitted, targets, siblings))
     own = [mine, *(runs for runs in others if runs is not None and runs.identity != mine.identity)]
-    chosen = choose_references(pool, own, names=wish.families)
+    completed = [complete_target(target, fitted)[0] for target in targets]
+    return opinions_of(own, completed, pool, names=wish.families, seed=request.seed), fitted, completed, held
+
+
+def opinions_of(
+    own: Sequence[ReferenceRuns],
+    targets: Sequence[Target],
+    pool: Sequence[ReferenceRuns],
+    *,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
+) -> ReferenceOpinion:
+    """Return what references say about targets on the first task of `own`.
+
+    Args:
+        own: the family's runs that may be seen, one entry per task.
+        targets: with their compute.
+        pool: what may be used.
+        names: families that may be used; None: all.
+        seed: of everything random.
+
+    Raises:
+        NotForecastableError: no reference was measured on the task, or its chance level is not known.
+    """
+    mine = own[0]
+    chosen = choose_references(pool, own, names=names)
     used = [entry for entry in chosen.runs if entry.identity == mine.identity]
     if not used:
         raise NotForecastableError(
-            f"no reference was measured on {fitted.task}",
+            f"no reference was measured on {mine.task}",
             expected="another family's results on it",
             remedy="name a table with `reference_table=`; `forecast references` lists what ships",
         )
-    chance = [mine.chance, *(entry.chance for entry in used)]
-    if not np.isfinite(chance).any():
-        raise NotForecastableError(f"the chance level of {fitted.task} is not known", remedy="state it with `chance=`")
-    completed = [complete_target(target, fitted)[0] for target in targets]
-    distributions, contradiction = _condition(own, chosen, completed, request.seed)
+    if not np.isfinite([mine.chance, *(entry.chance for entry in used)]).any():
+        raise NotForecastableError(f"the chance level of {mine.task} is not known", remedy="state it with `chance=`")
+    distributions, contradiction = _condition(own, chosen, targets, seed)
     notes = [protocol_note(mine, used), *chosen.notes]
     if chosen.excluded:
         notes.append(f"Not a reference, for it is the same family: {', '.join(sorted(set(chosen.excluded)))}.")
     top = max(float(entry.flops[-1]) for entry in used)
-    notes += [f"No reference on {fitted.task} has more than {top:.2g} FLOPs." for t in completed if (t.flops or 0) > top][:1]
+    if any((target.flops or 0.0) > top for target in targets):
+        notes.append(f"No reference on {mine.task} has more than {top:.2g} FLOPs.")
     if len(used) == 1:
-        notes.append(f"Only one reference was measured on {fitted.task}, so how families differ there is hardly known.")
-    opinion = ReferenceOpinion(
+        notes.append(f"Only one reference was measured on {mine.task}, so how families differ there is hardly known.")
+    return ReferenceOpinion(
         distributions=distributions,
         contradiction=contradiction,
         mine=mine,
@@ -143,7 +167,6 @@ def ask_references(
         families=tuple(sorted({entry.family for entry in used}, key=str.lower)),
         notes=tuple(note for note in notes if note),
     )
-    return opinion, fitted, completed, held
 
 
 def _condition(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.catalog.published import load_sources
-from forecast.core.observations import FloatArray
 from forecast.observations.reference_runs import ReferenceRuns, plain_name
 
 SAME_RUN = 0.04
@@ -101,7 +100,7 @@ def choose_references(
                 f"{entry.family} ({entry.source}) states another chance level on {entry.task} and is not a reference there."
             ] = None
             continue
-        near = _from(entry, least)
+        near = entry.rows(entry.flops >= least)
         key = (names_of(entry.family), entry.identity)
         if near is not None and (key not in chosen or _rank(near, mine) > _rank(chosen[key], mine)):
             chosen[key] = near
@@ -113,27 +112,6 @@ def _rank(entry: ReferenceRuns, mine: ReferenceRuns) -> tuple[bool, bool, float,
     both = entry.num_fewshot is not None and mine.num_fewshot is not None
     apart = abs((entry.num_fewshot or 0) - (mine.num_fewshot or 0)) if both else 50
     return entry.metric == mine.metric, both and apart == 0, -apart, len(entry.model)
-
-
-def _from(entry: ReferenceRuns, least: float) -> ReferenceRuns | None:
-    from dataclasses import replace
-
-    keep = entry.flops >= least
-    if not keep.any():
-        return None
-
-    def column(values: FloatArray) -> FloatArray:
-        return values[keep]
-
-    return replace(
-        entry,
-        model=tuple(name for name, kept in zip(entry.model, keep, strict=True) if kept),
-        params=column(entry.params),
-        tokens=column(entry.tokens),
-        flops=column(entry.flops),
-        accuracy=column(entry.accuracy),
-        n_items=column(entry.n_items),
-    )
 
 
 def protocol_note(mine: ReferenceRuns, used: Sequence[ReferenceRuns]) -> str:

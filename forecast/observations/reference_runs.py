@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy as np
 from forecast.catalog.published import PublishedSource, load_sources
 from forecast.catalog.task_facts import card_of, stated_shots, task_identity
 from forecast.core.metrics import ACCURACY_METRICS, NLL_METRICS
-from forecast.core.observation_rows import ALL_METRICS, Notice
-from forecast.core.observations import FloatArray, Ladder
+from forecast.core.observation_rows import ALL_METRICS, Notice, ObservationRow, build_ladder
+from forecast.core.observations import BoolArray, FloatArray, Ladder
 
 DEFAULT_ITEMS = 1000.0
 """Items assumed where a source states none."""
@@ -48,6 +48,24 @@ class ReferenceRuns:
     def identity(self) -> str:
         """What all names of the task share."""
         return task_identity(self.task)
+
+    def rows(self, keep: BoolArray) -> ReferenceRuns | None:
+        """Return the named runs; None where there are none."""
+        if not keep.any():
+            return None
+        return replace(
+            self,
+            model=tuple(name for name, kept in zip(self.model, keep, strict=True) if kept),
+            params=self.params[keep],
+            tokens=self.tokens[keep],
+            flops=self.flops[keep],
+            accuracy=self.accuracy[keep],
+            n_items=self.n_items[keep],
+        )
+
+    def of_models(self, names: Collection[str]) -> ReferenceRuns | None:
+        """Return the runs of the named models; None where there are none."""
+        return self.rows(np.array([name in names for name in self.model], dtype=np.bool_))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +207,31 @@ def ladder_runs(ladder: Ladder, source: str) -> ReferenceRuns | None:
         chance=ladder.chance if np.isfinite(ladder.chance) else _card_chance(ladder.task),
         smooth=tuple(name for name in NLL_METRICS if name in ladder.metrics),
     )
+
+
+def as_ladder(runs: ReferenceRuns) -> Ladder:
+    """Return the runs as a ladder of their own."""
+
+    def number(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    rows = [
+        ObservationRow(
+            family=runs.family,
+            model=name,
+            task=runs.task,
+            metrics={runs.metric: float(runs.accuracy[i])},
+            params=number(runs.params[i]),
+            tokens=number(runs.tokens[i]),
+            flops=float(runs.flops[i]),
+            num_fewshot=runs.num_fewshot,
+            n_items=int(runs.n_items[i]),
+            chance=number(runs.chance),
+            is_final=True,
+        )
+        for i, name in enumerate(runs.model)
+    ]
+    return build_ladder(rows)[0]
 
 
 def plain_name(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from forecast.cli.family_backtest import backtest_across
 from forecast.cli.options import (
     DEFAULT_DB,
     ChanceOption,
@@ -42,6 +43,10 @@ def backtest(
         typer.Option("--plot", callback=check_figure, help="Draw errors and coverage: .png, .svg or .pdf."),
     ] = None,
     table: Annotated[Path | None, typer.Option("--table", help="Read a CSV or Parquet table instead of --db.")] = None,
+    across: Annotated[
+        str | None,
+        typer.Option("--across", help="'families': leave one family out, forecast it with the others as references."),
+    ] = None,
     db: DbOption = DEFAULT_DB,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -52,6 +57,10 @@ def backtest(
     from forecast.cli.console import open_progress, print_json, stderr_console, stdout_console
     from forecast.report.figure_file import save_figure
 
+    if across is not None:
+        others = {"--method": method, "--metric": metric, "--num-fewshot": num_fewshot, "--chance": chance, "--plot": plot}
+        backtest_across(across, others, task=task, family=family, source=table or db, json=json, quiet=quiet, seed=seed)
+        return
     report = run(
         table or db,
         tasks=split_names(task, "--task"),
