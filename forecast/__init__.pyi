@@ -2,6 +2,8 @@
 from forecast.api.backtest import BacktestReport as BacktestReport
 from forecast.api.checkpoints import select as select
 from forecast.api.compare import Comparison as Comparison
+from forecast.api.comparing import compare as compare
+from forecast.api.comparing import compare_ways as compare_ways
 from forecast.api.evaluate import EvaluationReport as EvaluationReport
 from forecast.api.evaluate import evaluate as evaluate
 from forecast.api.exchange import estimate_training as estimate_training
@@ -22,7 +24,6 @@ from forecast.api.predict import predict as predict
 from forecast.api.report import write_report as write_report
 from forecast.api.train import TrainingReport as TrainingReport
 from forecast.api.verbs import backtest as backtest
-from forecast.api.verbs import compare as compare
 from forecast.api.verbs import emergence as emergence
 from forecast.api.verbs import fit_law as fit_law
 from forecast.api.verbs import optimal as optimal

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from forecast.api import exchange, verbs
+from forecast.api import comparing, exchange, verbs
 from forecast.api.item_comparison import compare_items
 from forecast.api.notices import WarningProgress
 from forecast.api.relation import Relation
@@ -209,7 +209,41 @@ class Lab:
     fit = _of_lab(verbs.fit_law)
     optimal = _of_lab(verbs.optimal)
     plan = _of_lab(verbs.plan)
-    compare = _of_lab(verbs.compare)
+
+    def compare(
+        self,
+        family_a: str | None = None,
+        family_b: str | None = None,
+        *,
+        items: str | Sequence[str] | None = None,
+        shots: Sequence[int] | None = None,
+        tasks: str | Sequence[str] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Compare two families; or models on the same items, or two ways of asking one family.
+
+        Args:
+            family_a: family whose level is to be equalled.
+            family_b: family that has to equal it.
+            items: models instead, compared on the items that both of each pair answered.
+            shots: two numbers of examples: what the second gains over the first.
+            tasks: two tasks whose difference is the gain; with `items` those to compare on.
+            options: others of `forecast.compare`, `forecast.compare_items` or `forecast.compare_ways`.
+
+        Returns:
+            A `Comparison`; with `items` a list of `ItemComparison`; with `shots` or two `tasks` an `ExampleGain`.
+
+        Raises:
+            UsageError: neither two families nor one of the others.
+        """
+        if items is not None:
+            return compare_items(self.path, items, tasks=tasks, **options)
+        if shots is not None or tasks is not None:
+            return comparing.compare_ways(self.path, shots=shots, tasks=tasks, **options)
+        if family_a is None or family_b is None:
+            raise UsageError("not two families", expected="families A and B, or `items=`, `shots=` or `tasks=`")
+        return comparing.compare(self.path, family_a, family_b, **options)
+
     compare_items = _of_lab(compare_items)
 
     def report(self, out: str | Path = "forecast-report.html", **options: Any) -> Path:

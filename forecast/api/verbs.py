@@ -16,8 +16,6 @@ from forecast.core.names import read_names
 
 if TYPE_CHECKING:
     from forecast.api.backtest import BacktestReport
-    from forecast.api.compare import Comparison
-    from forecast.api.example_gain import ExampleGain
     from forecast.api.fit import FitReport
     from forecast.api.optimal import OptimalReport
     from forecast.api.plan import Plan
@@ -29,7 +27,8 @@ if TYPE_CHECKING:
 Source = str | Path
 
 
-def _shown(progress: Progress | None) -> Progress:
+def shown(progress: Progress | None) -> Progress:
+    """Return where bars and notices go: notices become Python warnings where nobody says."""
     from forecast.api.notices import WarningProgress
 
     return WarningProgress() if progress is None else progress
@@ -89,7 +88,7 @@ def emergence(
     if not 0 < margin < 1:
         raise UsageError(f"`margin=` is {margin}", expected="a fraction of accuracy between 0 and 1, such as 0.05")
     wanted = Wanted(tasks=[task], family=family, num_fewshot=num_fewshot, chance=chance)
-    [ladder] = load_ladders(Path(source), wanted, progress=_shown(progress))
+    [ladder] = load_ladders(Path(source), wanted, progress=shown(progress))
     return find_emergence(ladder, margin=margin, level=level, seed=seed, metric=metric)
 
 
@@ -148,7 +147,7 @@ def backtest(
         num_fewshot=num_fewshot,
         chance=chance,
         seed=seed,
-        progress=_shown(progress),
+        progress=shown(progress),
     )
 
 
@@ -204,7 +203,7 @@ def fit_law(
     request = FitRequest(law=law, y=y, loss=loss, space=space, use_sem=use_sem, level=level, replicates=replicates, seed=seed)
     request = replace(request, columns=dict(columns or {}), fixed=dict(fixed or {}), soft=soft_values(soft or {}))
     selection = selection_of(family, task, where, all_checkpoints, num_fewshot)
-    return fit_rows(Path(source), selection, request, notice=_shown(progress).notice).report
+    return fit_rows(Path(source), selection, request, notice=shown(progress).notice).report
 
 
 def optimal(
@@ -257,7 +256,7 @@ def optimal(
         level=level,
         replicates=replicates,
         seed=seed,
-        notice=_shown(progress).notice,
+        notice=shown(progress).notice,
     )
     return report
 
@@ -313,88 +312,4 @@ def plan(
         seed=seed,
     )
     path = None if source is None else Path(source)
-    return make_plan(path, selection_of(family, task, where), request, metric=metric, notice=_shown(progress).notice)
-
-
-def compare(
-    source: Source,
-    family_a: str | None = None,
-    family_b: str | None = None,
-    *,
-    family: str | None = None,
-    shots: Sequence[int] | None = None,
-    tasks: str | Sequence[str] | None = None,
-    margin: float = 0.0,
-    task: str | None = None,
-    where: Mapping[str, str] | None = None,
-    metric: str | None = None,
-    at: float | None = None,
-    all_checkpoints: bool = False,
-    num_fewshot: int | None = None,
-    level: float = 0.9,
-    replicates: int = 1000,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Comparison | ExampleGain:
-    """Return how many times the compute of family A family B needs to equal it; or what examples or reasoning gain one family.
-
-    Args:
-        source: results file or table.
-        family_a: family whose level is to be equalled.
-        family_b: family that has to equal it.
-        family: with `shots` or `tasks`, the family; may be None when the source holds one only.
-        shots: two numbers of examples on `task`: what the second gains over the first, against compute.
-        tasks: two tasks instead, such as `["gsm8k", "gsm8k_cot"]`.
-        margin: least gain that counts, in the metric's own unit.
-        task: benchmark or text set; may be None when both have one only.
-        where: column -> value that rows of a table must have.
-        metric: to compare on; None takes a loss if there is one.
-        at: level of the metric, in its own unit; None takes the best that both reach.
-        all_checkpoints: also rows in the middle of a run.
-        num_fewshot: shots, where several were measured.
-        level: nominal coverage of the interval.
-        replicates: of the bootstrap over runs.
-        seed: of everything random.
-        progress: where notices go.
-
-    Raises:
-        UsageError: the same family twice, an unknown name.
-        FitError: no common range, or too few scales.
-    """
-    if shots is not None or tasks is not None:
-        from forecast.api.example_gain import compare_examples
-
-        if family_a is not None or where or at is not None:
-            raise UsageError("A, `where=` or `at=` with `shots=` or `tasks=`", expected="`family=` and two ways of asking")
-        return compare_examples(
-            Path(source),
-            family,
-            task=task,
-            shots=shots,
-            tasks=read_names("tasks", tasks),
-            num_fewshot=num_fewshot,
-            metric=metric,
-            margin=margin,
-            all_checkpoints=all_checkpoints,
-            level=level,
-            replicates=replicates,
-            seed=seed,
-            notice=_shown(progress).notice,
-        )
-    if family_a is None or family_b is None or family is not None:
-        raise UsageError("not two families", expected="families A and B; or `family=` with `shots=` or `tasks=`")
-    from forecast.api.compare import compare_drawn
-
-    found, _ = compare_drawn(
-        Path(source),
-        family_a,
-        family_b,
-        selection_of(None, task, where, all_checkpoints, num_fewshot),
-        metric=metric,
-        at=at,
-        level=level,
-        replicates=replicates,
-        seed=seed,
-        notice=_shown(progress).notice,
-    )
-    return found
+    return make_plan(path, selection_of(family, task, where), request, metric=metric, notice=shown(progress).notice)

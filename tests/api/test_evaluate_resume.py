@@ -89,7 +89,7 @@ def test_kills_inside_a_checkpoint_change_no_bit(checkpoints: list[Path], run: R
 def test_the_plain_way_is_resumed_bit_for_bit_too(
     deterministic: bool, checkpoints: list[Path], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed_forward, "_why_unsupported", lambda *_: "not today")
+    monkeypatch.setattr(packed_forward, "why_unsupported", lambda *_: "not today")
     options: dict[str, Any] = {"token_budget": 200, "deterministic": deterministic}
     run(checkpoints[0], TASKS, db=tmp_path / "whole.duckdb", **options)
 

@@ -206,6 +206,13 @@ def test_laws_and_figures(db: Path, tmp_path: Path) -> None:
         assert lab.report(str(tmp_path / "page.html"), tasks="quiz", families="fam").is_file()
 
 
+def test_the_lab_compares_families_or_says_what_else(tmp_path: Path) -> None:
+    with pytest.raises(forecast.ForecastError, match="families A and B"):
+        forecast.open(tmp_path / "r.duckdb").compare("a")
+    with pytest.raises(forecast.ForecastError, match="there is no"):
+        forecast.open(tmp_path / "r.duckdb").compare(items=["a", "b"])
+
+
 def test_failures_are_raised_when_checked() -> None:
     assert EvaluationReport(rows=({},), failures=()).check().rows == ({},)
     failed = EvaluationReport(rows=(), failures=(FailedCheckpoint(source="x", error="broken"),))
@@ -214,7 +221,7 @@ def test_failures_are_raised_when_checked() -> None:
 
 
 def test_methods_of_the_lab_are_the_verbs() -> None:
-    for name, verb in (("compare", forecast.compare), ("fit", forecast.fit_law), ("import_", forecast.import_)):
+    for name, verb in (("backtest", forecast.backtest), ("fit", forecast.fit_law), ("import_", forecast.import_)):
         method = getattr(forecast.Lab, name)
         assert method.__doc__ == verb.__doc__
         assert (

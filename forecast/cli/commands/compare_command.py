@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,11 +69,6 @@ def compare(options: CompareOptions) -> None:
 
     With --shots J,K or --tasks A,B: what examples or reasoning gain over compute, and from where.
     """
-    from forecast.api.compare import compare_drawn, draw_families
-    from forecast.api.verbs import selection_of
-    from forecast.cli.assignments import parse_assignments
-    from forecast.cli.console import open_progress, print_json, stderr_console
-
     given = options.names or []
     if options.shots is not None or options.tasks is not None:
         _compare_ways(options)
@@ -94,6 +90,15 @@ def compare(options: CompareOptions) -> None:
             quiet=options.quiet,
         )
         return
+    _compare_families(options, given)
+
+
+def _compare_families(options: CompareOptions, given: Sequence[str]) -> None:
+    from forecast.api.compare import compare_drawn, draw_families
+    from forecast.api.verbs import selection_of
+    from forecast.cli.assignments import parse_assignments
+    from forecast.cli.console import open_progress, print_json, stderr_console
+
     if len(given) != 2:
         raise UsageError(f"{len(given)} names", expected="two families, A and B", remedy="with --items, two models or more")
     family_a, family_b = given
