@@ -148,7 +148,7 @@ CREATE OR REPLACE VIEW item_answers AS
 SELECT
     run_key,
     item_idx,
-    num_samples,
+    CASE WHEN drawn THEN num_samples END AS num_samples,
     CASE WHEN NOT drawn THEN share END AS exact_match,
     CASE WHEN drawn THEN share END AS pass_rate
 FROM (
@@ -187,7 +187,7 @@ SELECT
     a.exact_match = 1.0 AS exact_match,
     a.pass_rate,
     -- The pass rate at temperature 1, known without drawing: of one right answer among perhaps many.
-    CASE WHEN v.output_type = 'generate_until' THEN exp(-v.nll_gold) END AS p_exact,
+    CASE WHEN v.output_type IN ('generate_until', 'loglikelihood') THEN exp(-v.nll_gold) END AS p_exact,
     a.num_samples
 FROM item_values AS v
 JOIN run_records AS r USING (run_key)

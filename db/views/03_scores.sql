@@ -59,12 +59,21 @@ SELECT
 FROM item_answers
 GROUP BY run_key;
 
+-- Probabilities of whole answers may be as small as 1e-300: they are added up relative to the run's largest.
 CREATE OR REPLACE VIEW gold_probabilities AS
 SELECT
     v.run_key,
-    count(v.nll_gold) AS n_p, exact_sum(exp(-v.nll_gold)) AS p, exact_sum(exp(-2.0 * v.nll_gold)) AS p_sq
+    count(v.nll_gold) AS n_p,
+    exp(-any_value(m.least)) AS largest,
+    exact_sum(exp(m.least - v.nll_gold)) AS p,
+    exact_sum(exp(2.0 * (m.least - v.nll_gold))) AS p_sq
 FROM item_values AS v
-WHERE v.output_type = 'generate_until'
+JOIN (
+    SELECT run_key, min(nll_gold) AS least
+    FROM item_values
+    WHERE output_type IN ('generate_until', 'loglikelihood')
+    GROUP BY run_key
+) AS m USING (run_key)
 GROUP BY v.run_key;
 
 CREATE OR REPLACE VIEW scores AS
@@ -84,7 +93,8 @@ SELECT
     c.is_final,
     s.n_items,
     t.n_items AS n_items_expected,
-    CASE t.output_type WHEN 'multiple_choice' THEN s.chances / s.n_items WHEN 'loglikelihood' THEN 0.0 END AS chance,
+    CASE t.output_type WHEN 'multiple_choice' THEN s.chances / s.n_items WHEN 'loglikelihood' THEN 0.0
+        WHEN 'generate_until' THEN CASE WHEN a.n_exact > 0 OR a.n_pass > 0 THEN 0.0 END END AS chance,
     CASE WHEN rolling THEN s.nll / x.chars ELSE mean_of(s.char, s.n_gold) END AS nll_per_char,
     CASE WHEN rolling THEN ratio_sem_of(s.nll_sq, x.nll_chars, x.chars_sq, s.nll, x.chars, s.n_items)
         ELSE sem_of(s.char, s.char_sq, s.n_gold) END AS nll_per_char_sem,
@@ -116,8 +126,8 @@ SELECT
     sem_of(a.exact, a.exact, a.n_exact) AS exact_match_sem,
     mean_of(a.pass, a.n_pass) AS pass_rate,
     sem_of(a.pass, a.pass_sq, a.n_pass) AS pass_rate_sem,
-    mean_of(e.p, e.n_p) AS p_exact,
-    sem_of(e.p, e.p_sq, e.n_p) AS p_exact_sem,
+    e.largest * mean_of(e.p, e.n_p) AS p_exact,
+    e.largest * sem_of(e.p, e.p_sq, e.n_p) AS p_exact_sem,
     a.num_samples,
     r.dtype,
     r.device,

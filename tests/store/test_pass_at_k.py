@@ -37,3 +37,22 @@ def test_pass_at_k_is_the_share_of_choices_of_k_answers_with_a_right_one(store: 
     [row] = store.score_rows()
     assert (row["pass_rate"], row["num_samples"]) == (pytest.approx(np.mean(right)), 7)
     assert row["exact_match"] is None
+
+
+def test_probabilities_of_long_answers_do_not_vanish(store: Store) -> None:
+    from store_records import make_checkpoint, make_run, make_shard, make_task
+
+    task = make_task("long", choices=1, items=3, output_type="generate_until")
+    checkpoint = make_checkpoint()
+    run = make_run(checkpoint, task)
+    shard = make_shard(run, task)
+    nll = np.array([180.0, 181.5, 600.0])
+    store.open_run(run, checkpoint, task)
+    store.append(replace(shard, loglikelihoods=tuple((-value,) for value in nll.tolist())))
+    store.close_run(run.run_id, RunStatus.COMPLETE, None)
+    store.commit()
+    [row] = store.score_rows()
+    p = np.exp(-nll)
+    assert row["p_exact"] == pytest.approx(p.mean(), rel=1e-9, abs=0)
+    assert row["p_exact_sem"] == pytest.approx(p.std(ddof=1) / np.sqrt(3), rel=1e-9, abs=0)
+    assert (row["chance"], row["exact_match"]) == (None, None)
